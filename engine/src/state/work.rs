@@ -1,0 +1,90 @@
+//! What a host has to do, derived from the state. Executors are given the whole list each time it changes, and carry
+//! out what they are not already doing: work is a level, not a message, so nothing is lost with a daemon's death.
+
+use belay_config::model::{FenceDevice, Method, Vm};
+use belay_proto::{Index, NodeId, OwnershipEpoch, ServiceName, ServiceState};
+use std::collections::BTreeMap;
+
+/// One thing to do, for the host it was derived for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// The entry that decided it. Nothing is done before a majority has that entry on disk: a host that acted on an
+    /// entry only it has seen would act alone after a crash.
+    pub decided: Index,
+    /// What to do.
+    pub what: WorkKind,
+}
+
+/// The kinds of work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkKind {
+    /// See to it that the domain runs here; report `Started` or, when it surely does not run here, `StartFailed`.
+    Start(VmWork),
+    /// See to it that the domain does not run here; report `Stopped` or `StopFailed`.
+    Stop(VmWork),
+    /// Move the domain to another host; report `MigrateEnded` whatever libvirt says.
+    Migrate {
+        /// The VM.
+        vm: VmWork,
+        /// The target.
+        to: NodeId,
+        /// The target's name in the configuration.
+        to_name: String,
+    },
+    /// Look whether the domain runs here; report `Looked`.
+    Look(VmWork),
+    /// Destroy a copy that must not be here; report `StrayStopped`.
+    StopStray(VmWork),
+    /// Run a victim's fence methods; report `FenceOutcome`.
+    Fence(FenceWork),
+}
+
+/// The VM a piece of work is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VmWork {
+    /// The service.
+    pub service: ServiceName,
+    /// The epoch to report with.
+    pub epoch: OwnershipEpoch,
+    /// Its configuration; the domain's name is `vm.name`.
+    pub vm: Vm,
+}
+
+/// One attempt to fence one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FenceWork {
+    /// Whom.
+    pub victim: NodeId,
+    /// The victim's name in the configuration (`nodename=` for the agent).
+    pub victim_name: String,
+    /// Which attempt, to report with.
+    pub attempt: u32,
+    /// The victim's methods in order.
+    pub methods: Vec<Method>,
+    /// The devices they use.
+    pub devices: BTreeMap<String, FenceDevice>,
+}
+
+/// What the vm executor must know of a service to tell whether something it sees is news.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assigned {
+    /// The service.
+    pub service: ServiceName,
+    /// Its present epoch, to report observations with.
+    pub epoch: OwnershipEpoch,
+    /// Its state.
+    pub state: ServiceState,
+    /// Whether this host is its owner.
+    pub mine: bool,
+}
+
+/// Everything this host's executors need to know of the state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Assignments {
+    /// What to do, all of it.
+    pub work: Vec<Work>,
+    /// All VMs of the configuration by domain name.
+    pub domains: BTreeMap<String, Assigned>,
+    /// Changes whenever executors should report an `Inventory` afresh: once for each quorate term this host is in.
+    pub inventory_wanted: Option<u64>,
+}
