@@ -180,7 +180,8 @@ impl Life {
             (AgentLine::Hello { .. }, None) => Err("said hello twice".to_owned()),
             (_, Some(_)) => Err("did not begin with hello".to_owned()),
             (AgentLine::Answer { id, result }, None) => {
-                let call = self.in_flight.remove(&id).ok_or_else(|| format!("answered call {id}, which is not open"))?;
+                let call =
+                    self.in_flight.remove(&id).ok_or_else(|| format!("answered call {id}, which is not open"))?;
                 // The caller may have lost interest.
                 let _ = call.answer.send(result);
                 Ok(())
