@@ -128,10 +128,12 @@ fn write_settings(host: &str, address: &str, port: u16, lab_port: u16) -> Result
     let auths = ["callback", "user", "operator", "admin"]
         .map(|level| format!("  allowed_auths_{level} none md2 md5 straight\n"))
         .concat();
+    // Without a guid it refuses every IPMI 2.0 session.
     let settings = format!(
         "name \"{host}\"\n\
          set_working_mc 0x20\n \
-         startlan 1\n  addr {address} {port}\n  priv_limit admin\n{auths} endlan\n \
+         startlan 1\n  addr {address} {port}\n  priv_limit admin\n{auths}  \
+         guid be1a00000000000000000000000{port:05}\n endlan\n \
          chassis_control \"{program}\"\n \
          user 1 true \"\" \"\" user 10 none md2 md5 straight\n \
          user 2 true \"{USER}\" \"{PASSWORD}\" admin 10 none md2 md5 straight\n"
@@ -142,12 +144,12 @@ fn write_settings(host: &str, address: &str, port: u16, lab_port: u16) -> Result
     Ok(folder)
 }
 
-/// `ipmi_sim` calls it with its own address first: `0x20 get power`.
+/// `ipmi_sim` adds the request to its arguments: `get power`.
 fn chassis_program(host: &str, lab_port: u16) -> String {
     format!(
         "#!/bin/bash\n\
          exec 9<>/dev/tcp/127.0.0.1/{lab_port} || exit 1\n\
-         echo \"{host} ${{*:2}}\" >&9\n\
+         echo \"{host} $*\" >&9\n\
          IFS= read -r -t 20 answer <&9 || exit 1\n\
          case $answer in\n\
            error*) echo \"$answer\" >&2; exit 1 ;;\n\

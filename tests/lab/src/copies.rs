@@ -150,7 +150,8 @@ struct Found {
 
 fn look(others: &mut BTreeSet<i32>, mut host_of: impl FnMut(u64) -> Option<String>) -> Vec<Found> {
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids: BTreeSet<i32> = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    let pids: BTreeSet<i32> =
+        processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     others.retain(|pid| pids.contains(pid));
     let mut found = Vec::new();
     for &pid in &pids {

@@ -1,4 +1,4 @@
-//! Guests that cost nothing: 512 bytes that write `UP` to the serial port and halt. The process is a real QEMU under
+//! Guests that cost nothing: a boot sector that writes `UP` to the serial port and halts. The process is a real QEMU under
 //! software emulation, idle at 0 % CPU; each `UP` in the shared file is one boot, so a migration is told from a restart.
 
 use crate::keeper::BASE;
@@ -9,9 +9,8 @@ use std::fs;
 pub const SHARED: &str = "/srv/vm";
 
 /// `mov dx,3f8h`, then `U`, `P`, newline by `mov al,…; out dx,al`, then `cli` and `hlt` for ever.
-const PROGRAM: &[u8] = &[
-    0xba, 0xf8, 0x03, 0xb0, b'U', 0xee, 0xb0, b'P', 0xee, 0xb0, b'\n', 0xee, 0xfa, 0xf4, 0xeb, 0xfd,
-];
+const PROGRAM: &[u8] =
+    &[0xba, 0xf8, 0x03, 0xb0, b'U', 0xee, 0xb0, b'P', 0xee, 0xb0, b'\n', 0xee, 0xfa, 0xf4, 0xeb, 0xfd];
 
 /// Puts a guest's disk and its definition on the shared storage. Runs in the keeper's thread.
 ///
@@ -19,9 +18,10 @@ const PROGRAM: &[u8] = &[
 /// When they cannot be written.
 pub fn make(name: &str, number: usize) -> Result<()> {
     let shared = format!("{BASE}/shared");
-    let mut disk = vec![0_u8; 512];
+    // As small as the BIOS accepts: a disk of less than a cylinder is found, and then cannot be read.
+    let mut disk = vec![0_u8; 1 << 20];
     disk[..PROGRAM.len()].copy_from_slice(PROGRAM);
-    disk[510..].copy_from_slice(&[0x55, 0xaa]);
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
     fs::write(format!("{shared}/{name}.img"), disk)?;
     fs::write(format!("{shared}/{name}.xml"), definition(name, number))?;
     Ok(())

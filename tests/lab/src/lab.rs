@@ -144,7 +144,8 @@ impl Lab {
                 Ok(())
             })?;
         }
-        let calls = self.bmcs.calls().iter().map(|call| format!("{} {}\n", call.host, call.request)).collect::<String>();
+        let calls =
+            self.bmcs.calls().iter().map(|call| format!("{} {}\n", call.host, call.request)).collect::<String>();
         std::fs::write(folder.join("bmc.calls"), calls)?;
         Ok(())
     }

@@ -70,7 +70,8 @@ fn hosts_boot_form_a_ring_migrate_and_are_switched_off_by_their_bmc() {
     until("the ring heals", seconds(20), || is_quorate_with(h1, 3)).unwrap();
 
     step("fence_ipmilan switches a host off and on through its BMC");
-    assert_eq!(fence(h1, 1, "status").code, Some(0));
+    let status = fence(h1, 1, "status");
+    assert_eq!(status.code, Some(0), "{status:?}");
     let off = fence(h1, 1, "off");
     assert!(off.ok(), "{off:?}");
     took("fence_ipmilan off", off.took);
