@@ -27,6 +27,16 @@ pub struct Call {
     pub host: String,
     /// In the words of `ipmi_sim`: `get power`, `set power 0`.
     pub request: String,
+    /// What the chassis answered: `power:0`, `ok`.
+    pub answer: String,
+}
+
+impl Call {
+    /// Whether after this call the host's power was surely off.
+    #[must_use]
+    pub fn proves_off(&self) -> bool {
+        matches!((self.request.as_str(), self.answer.as_str()), ("set power 0", "ok") | ("get power", "power:0"))
+    }
 }
 
 /// All BMCs of a lab.
@@ -96,7 +106,8 @@ fn answer(mut stream: TcpStream, asker: &Asker, calls: &Mutex<Vec<Call>>) -> Res
         Err(error) => format!("error {error:#}"),
     };
     if let Ok(mut calls) = calls.lock() {
-        calls.push(Call { at: Instant::now(), host: host.to_owned(), request: request.to_owned() });
+        let (host, request) = (host.to_owned(), request.to_owned());
+        calls.push(Call { at: Instant::now(), host, request, answer: reply.clone() });
     }
     writeln!(stream, "{reply}")?;
     Ok(())

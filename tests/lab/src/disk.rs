@@ -60,11 +60,8 @@ pub fn make(hosts: &[String], number: usize) -> Result<()> {
     Ok(())
 }
 
-/// Enables a unit as `systemctl enable` would.
-///
-/// # Errors
-/// When the link cannot be made.
-pub fn enable(root: &Path, unit: &str, target: &str) -> Result<()> {
+/// Enables a unit without its `[Install]` section: here it is the lab that wants it.
+fn enable(root: &Path, unit: &str, target: &str) -> Result<()> {
     let wants = root.join(format!("etc/systemd/system/{target}.wants"));
     fs::create_dir_all(&wants)?;
     symlink(format!("/lib/systemd/system/{unit}"), wants.join(unit)).with_context(|| format!("cannot enable {unit}"))

@@ -81,10 +81,11 @@ impl Host {
         self.keeper.ask(move |machines| machines.power_on(&name))
     }
 
-    /// The network cable is pulled. The host lives, and its BMC too, which has a cable of its own.
+    /// The network cable is pulled, and stays so across boots. The host lives, and its BMC too, which has a cable of
+    /// its own.
     ///
     /// # Errors
-    /// When the host is off.
+    /// When the lab cannot.
     pub fn cut_link(&self) -> Result<()> {
         self.link(false)
     }
@@ -92,7 +93,7 @@ impl Host {
     /// The network cable is back.
     ///
     /// # Errors
-    /// When the host is off.
+    /// When the lab cannot.
     pub fn heal_link(&self) -> Result<()> {
         self.link(true)
     }

@@ -15,6 +15,8 @@
 //! the namespace has no other card.
 
 pub mod bmc;
+pub mod clustat;
+pub mod cluster;
 pub mod command;
 pub mod copies;
 pub mod disk;

@@ -6,7 +6,7 @@ use crate::keeper::BASE;
 use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -23,6 +23,8 @@ pub struct Machines {
     running: BTreeMap<String, Running>,
     /// Process id namespaces that ever were a host's, by inode: to whom a process seen in `/proc` belonged.
     worlds: BTreeMap<u64, String>,
+    /// Hosts whose cable is pulled; it stays pulled when they boot again.
+    unplugged: BTreeSet<String>,
     devices: Vec<Child>,
     closed: bool,
 }
@@ -50,7 +52,7 @@ impl Machines {
         let (around, leader) = find_leader(&mut outer).with_context(|| format!("{name} does not boot"))?;
         self.worlds.insert(pid_namespace(leader)?, name.to_owned());
         self.running.insert(name.to_owned(), Running { outer, leader, around });
-        Ok(())
+        if self.unplugged.contains(name) { set_link(name, false) } else { Ok(()) }
     }
 
     /// Cuts a host's power: every process in it is killed at once, and gone when this returns. What it wrote to its
@@ -89,12 +91,17 @@ impl Machines {
         self.worlds.clone()
     }
 
-    /// Pulls the cable of a host's card, or puts it back.
+    /// Pulls the cable of a host's card, or puts it back, whether the host is on or off.
     ///
     /// # Errors
-    /// When the host is off.
+    /// When `ip` fails.
     pub fn link(&mut self, name: &str, up: bool) -> Result<()> {
-        ip(&["link", "set", &card(name), if up { "up" } else { "down" }])
+        if up {
+            self.unplugged.remove(name);
+        } else {
+            self.unplugged.insert(name.to_owned());
+        }
+        if self.leader(name).is_some() { set_link(name, up) } else { Ok(()) }
     }
 
     /// Makes the bridge and gives it its address.
@@ -215,6 +222,10 @@ pub fn pid_namespace(pid: i32) -> Result<u64> {
 /// The outer end of a host's card, as `systemd-nspawn` names it.
 fn card(name: &str) -> String {
     format!("vb-{name}")
+}
+
+fn set_link(name: &str, up: bool) -> Result<()> {
+    ip(&["link", "set", &card(name), if up { "up" } else { "down" }])
 }
 
 fn ip(arguments: &[&str]) -> Result<()> {

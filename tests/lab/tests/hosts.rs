@@ -1,6 +1,8 @@
 //! What the lab itself promises, before Belay is put on its hosts: real boots, a real ring, real migration, and a BMC
 //! behind which the power is really off.
 
+use anyhow::Result;
+use belay_lab::command::Ran;
 use belay_lab::{Host, Lab, Watch, guest, lab, until};
 use std::time::{Duration, Instant};
 
@@ -24,13 +26,13 @@ fn is_quorate_with(host: &Host, members: usize) -> Option<()> {
     (said.contains("Quorate:          Yes") && rows.count() == members).then_some(())
 }
 
-fn fence(from: &Host, number: usize, action: &str) -> belay_lab::command::Ran {
+fn fence(from: &Host, number: usize, action: &str) -> Result<Ran> {
     let port = belay_lab::bmc::port(number);
     let (address, user, password) = (lab::BMC_ADDRESS, belay_lab::bmc::USER, belay_lab::bmc::PASSWORD);
     let input = format!(
         "action={action}\\nipaddr={address}\\nipport={port}\\nlogin={user}\\npasswd={password}\\nlanplus=1\\ncipher=3\\n"
     );
-    from.run_within(&format!("printf '{input}' | fence_ipmilan"), seconds(30)).unwrap()
+    from.run_within(&format!("printf '{input}' | fence_ipmilan"), seconds(30))
 }
 
 #[test]
@@ -70,17 +72,17 @@ fn hosts_boot_form_a_ring_migrate_and_are_switched_off_by_their_bmc() {
     until("the ring heals", seconds(20), || is_quorate_with(h1, 3)).unwrap();
 
     step("fence_ipmilan switches a host off and on through its BMC");
-    let status = fence(h1, 1, "status");
+    let status = fence(h1, 1, "status").unwrap();
     assert_eq!(status.code, Some(0), "{status:?}");
-    let off = fence(h1, 1, "off");
+    let off = fence(h1, 1, "off").unwrap();
     assert!(off.ok(), "{off:?}");
     took("fence_ipmilan off", off.took);
     assert_eq!(h2.leader().unwrap(), None);
     assert!(watch.on("h2").is_empty(), "a host that is off runs no guest");
-    assert_eq!(fence(h1, 1, "status").code, Some(2));
+    assert_eq!(fence(h1, 1, "status").unwrap().code, Some(2));
     let (_, time) = until("h1 sees the loss", seconds(10), || is_quorate_with(h1, 2)).unwrap();
     took("ring of two, counted from the end of fencing", time);
-    let on = fence(h1, 1, "on");
+    let on = fence(h1, 1, "on").unwrap();
     assert!(on.ok(), "{on:?}");
     took("fence_ipmilan on", on.took);
     took("boot", h2.wait_booted(seconds(30)).unwrap());
