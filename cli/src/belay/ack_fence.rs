@@ -19,8 +19,9 @@ pub(super) fn run(socket: &Path, node: &str, sure: bool, console: &mut Console) 
     if !sure {
         console.print_now(&format!(
             "About to override fencing for {}.\n\
-             What it ran is started elsewhere at once. If it still runs there, its disks are destroyed: go and see that\n\
-             the host is off, or cut from its storage, before you go on.\n\n\
+             What it ran is started elsewhere at once. If it still runs there, its disks are\n\
+             destroyed: go and see that the host is off, or cut from its storage, before you\n\
+             go on.\n\n\
              Continue [NO/absolutely]? ",
             member.name
         ))?;

@@ -12,14 +12,19 @@ use crate::console::{Console, Trouble};
 use crate::{clustat, clusvcadm, default_socket};
 use belay_proto::Code;
 use belay_proto::control::ControlError;
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use options::{Command, Options};
 use std::ffi::OsString;
 use std::path::Path;
 
+/// Longer lines of help are hard to read, however wide the terminal is.
+const HELP_WIDTH_MAX: usize = 100;
+
 /// Runs `belay` with its arguments, its own name first.
 pub(crate) fn run(arguments: &[OsString], console: &mut Console) -> Result<u8, Trouble> {
-    let options = match Options::try_parse_from(arguments) {
+    let command = Options::command().term_width(console.width.min(HELP_WIDTH_MAX));
+    let parsed = command.try_get_matches_from(arguments).and_then(|matches| Options::from_arg_matches(&matches));
+    let options = match parsed {
         Ok(options) => options,
         Err(error) => {
             let text = error.render();

@@ -12,12 +12,17 @@ Examples:
   belay migrate vm:web1 --to node2      move it without a stop
   belay clustat -x                      as the command clustat
 
-Exit status: 0 it worked; 1 the daemon could not be asked; 2 the command line is wrong; for a request that failed the
-number that clusvcadm exits with (252 no such service, 247 no quorum, 244 no such member, 238 not permitted, …).";
+Exit status:
+  0    it worked
+  1    the daemon could not be asked
+  2    the command line is wrong
+  124  --wait is over, and the request stays in force
+  else as clusvcadm: 252 no such service, 247 no quorum, 244 no such member,
+       238 not permitted, 255 it failed";
 
 /// Keeps virtual machines running on a cluster of hosts.
 #[derive(Debug, Parser)]
-#[command(name = "belay", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "belay", version, after_help = EXAMPLES)]
 pub(super) struct Options {
     /// The daemon's socket [default: $BELAY_SOCKET, or /run/belay/control.sock]
     #[arg(long, global = true, value_name = "PATH")]
@@ -81,8 +86,9 @@ pub(super) enum Command {
     Unfreeze(Of),
     /// Vouch that a lost member is off, where fencing cannot prove it
     #[command(after_help = "\
-Only after you have seen yourself that the host is off, or cut from its disks: what it ran is started elsewhere at once,
-and a VM that runs twice destroys its disks.
+Only after you have seen yourself that the host is off, or cut from its disks:
+what it ran is started elsewhere at once, and a VM that runs twice destroys its
+disks.
 
 Example:
   belay ack-fence node3")]

@@ -65,8 +65,9 @@ pub(super) fn carry_out(
         other => other.service().map(ToString::to_string).unwrap_or_default(),
     };
     let what = format!("{} {subject}", request.verb());
+    let places = request.service().is_some();
     match submit(client, socket, request, patience, console).map_err(refused)? {
-        Ended::Verdict(verdict) => report(&what, &verdict, status, console),
+        Ended::Verdict(verdict) => report(&what, &verdict, places, status, console),
         Ended::StillWorking(id) => {
             let waited = patience.wait.map(|wait| Span::from(wait).to_string()).unwrap_or_default();
             Err(Trouble::told(
@@ -79,11 +80,13 @@ pub(super) fn carry_out(
     }
 }
 
-fn report(what: &str, verdict: &Verdict, status: &Status, console: &mut Console) -> Result<u8, Trouble> {
+/// Tells a verdict. `places`: it was about a service, so where that runs is part of the answer.
+fn report(what: &str, verdict: &Verdict, places: bool, status: &Status, console: &mut Console) -> Result<u8, Trouble> {
     let because = if verdict.reason.is_empty() { String::new() } else { format!(" ({})", verdict.reason) };
     match verdict.code {
         Code::Success | Code::Running => {
-            let place = verdict.owner.map(|owner| format!("; it runs on {}", member_name(status, owner)));
+            let place =
+                verdict.owner.filter(|_| places).map(|owner| format!("; it runs on {}", member_name(status, owner)));
             let result = if verdict.code == Code::Running { "it runs already" } else { "done" };
             console.print(&format!("{what}: {result}{}{because}\n", place.unwrap_or_default()))?;
             Ok(0)

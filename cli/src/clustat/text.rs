@@ -21,7 +21,7 @@ pub(super) fn everything(status: &Status, long: bool, width: usize, now: Timesta
     let quorum = if status.quorate { "Quorate" } else { "Inquorate" };
     let mut out = format!("Cluster Status for {} @ {}\nMember Status: {quorum}\n\n", status.cluster, ctime(now, zone));
     member_header(&mut out, width);
-    for member in &status.members {
+    for member in shown(&status.members) {
         member_row(&mut out, member, width, true);
     }
     out.push('\n');
@@ -41,6 +41,11 @@ pub(super) fn everything(status: &Status, long: bool, width: usize, now: Timesta
         }
     }
     out
+}
+
+/// The members that are listed: one that no configuration names only while it is up.
+pub(super) fn shown(members: &[MemberStatus]) -> impl Iterator<Item = &MemberStatus> {
+    members.iter().filter(|member| member.configured || member.online)
 }
 
 /// One member: header and row.

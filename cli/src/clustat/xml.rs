@@ -1,6 +1,6 @@
 //! `clustat -x`: the same as attributes. Values are escaped, which the original forgot.
 
-use super::text::node_name;
+use super::text::{node_name, shown};
 use crate::names::members_by_id;
 use crate::times::ctime;
 use belay_proto::NodeId;
@@ -67,7 +67,7 @@ pub(super) fn flags(service: &ServiceStatus, separator: &str) -> (u8, String) {
 
 fn nodes(out: &mut String, members: &[MemberStatus], with_services: bool) {
     out.push_str("  <nodes>\n");
-    for member in members {
+    for member in shown(members) {
         let _ = writeln!(
             out,
             "    <node name=\"{}\" state=\"{}\" local=\"{}\" estranged=\"{}\" rgmanager=\"{}\" \
