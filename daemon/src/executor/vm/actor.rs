@@ -52,9 +52,7 @@ pub(super) struct Actor {
     tasks: JoinSet<Done>,
     running: BTreeMap<ServiceName, Running>,
     done: BTreeSet<Key>,
-    /// Stops that run at once. Guests shut down side by side, but an agent takes only so many calls.
-const STOPS_AT_ONCE: usize = 256;
-/// Work that was dropped, and when it is taken up again if it is still listed then.
+    /// Work that was dropped, and when it is taken up again if it is still listed then.
     postponed: BTreeSet<Key>,
     plan_again: Option<Instant>,
     starts: Arc<Semaphore>,

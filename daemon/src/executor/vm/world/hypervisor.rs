@@ -74,6 +74,7 @@ impl Hypervisor {
     pub(super) fn ask_now(&mut self, now: Instant) {
         self.ask = true;
         self.not_before = self.not_before.min(now);
+        self.failures = 0;
     }
 
     /// Asks for a list with the next opportunity, without hurrying one that failed.
