@@ -1,6 +1,8 @@
 //! What the daemon makes of an agent that hangs, dies, or talks nonsense. The agents here are shell scripts; the real
 //! one is in `vm_executor_qemu.rs`.
 
+#![allow(clippy::unwrap_used)]
+
 use belay_proto::agent::{Answer, CallKind, FaultKind};
 use belayd::executor::agent::{Agent, AgentSettings, Agents, Notice, NoticeKind};
 use std::fs;
