@@ -295,6 +295,9 @@ pub enum GoneReason {
     GuestShutdown,
     /// It was found missing, nobody saw why.
     Missing,
+    /// Its process ended while libvirt was moving it elsewhere. Not a death: it is to be looked for at both ends
+    /// before anything is started.
+    Migrated,
 }
 
 impl GoneReason {
@@ -305,6 +308,7 @@ impl GoneReason {
             Self::Died => "its process died",
             Self::GuestShutdown => "the guest powered itself off",
             Self::Missing => "it was found not running",
+            Self::Migrated => "it left this host by a migration",
         }
     }
 }
