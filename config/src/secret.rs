@@ -39,7 +39,7 @@ pub(crate) fn mask(text: &str) -> String {
     while let Some(at) = rest.find(is_name) {
         let length = rest[at..].find(|c| !is_name(c)).unwrap_or(rest.len() - at);
         let (before, name, after) = (&rest[..at], &rest[at..at + length], &rest[at + length..]);
-        before.chars().for_each(|c| shown.push_str(&visible(c)));
+        before.chars().for_each(|c| push_visible(&mut shown, c));
         shown.push_str(name);
         rest = after;
         let opened = after.trim_start().starts_with(['=', '"', '\'']);
@@ -51,7 +51,7 @@ pub(crate) fn mask(text: &str) -> String {
             rest = tail;
         }
     }
-    rest.chars().for_each(|c| shown.push_str(&visible(c)));
+    rest.chars().for_each(|c| push_visible(&mut shown, c));
     shown
 }
 
@@ -60,8 +60,12 @@ fn is_name(c: char) -> bool {
 }
 
 /// A control character could move the cursor of the terminal it is shown on.
-fn visible(c: char) -> String {
-    if c.is_control() && !matches!(c, '\n' | '\r' | '\t') { ".".repeat(c.len_utf8()) } else { c.to_string() }
+fn push_visible(shown: &mut String, c: char) {
+    if c.is_control() && !matches!(c, '\n' | '\r' | '\t') {
+        shown.push_str(&".".repeat(c.len_utf8()));
+    } else {
+        shown.push(c);
+    }
 }
 
 fn push_asterisks(shown: &mut String, c: char) {

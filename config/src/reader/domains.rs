@@ -1,16 +1,16 @@
 //! Failover domains: which members a service prefers, or is confined to.
 
 use super::findings::{Findings, quoted};
+use super::members::Members;
 use super::schema;
 use super::values::{Old, Values};
 use super::xml::{self, Xml};
-use crate::model::{FailoverDomain, Node};
-use crate::near;
+use crate::model::FailoverDomain;
 use belay_proto::NodeId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// `rm/failoverdomains/failoverdomain`, by name in lower case.
-pub(super) fn read(rm: &[Xml<'_>], nodes: &[Node], findings: &mut Findings<'_>) -> BTreeMap<String, FailoverDomain> {
+pub(super) fn read(rm: &[Xml<'_>], nodes: &Members, findings: &mut Findings<'_>) -> BTreeMap<String, FailoverDomain> {
     let mut domains = BTreeMap::new();
     let mut lines: BTreeMap<String, usize> = BTreeMap::new();
     let lists: Vec<_> = rm.iter().flat_map(|rm| schema::joined(*rm, "failoverdomains", findings)).collect();
@@ -32,27 +32,28 @@ pub(super) fn read(rm: &[Xml<'_>], nodes: &[Node], findings: &mut Findings<'_>) 
     domains
 }
 
-fn domain(element: Xml<'_>, name: &str, nodes: &[Node], findings: &mut Findings<'_>) -> FailoverDomain {
+fn domain(element: Xml<'_>, name: &str, nodes: &Members, findings: &mut Findings<'_>) -> FailoverDomain {
     let mut values = Values::of(element, findings);
     let ordered = values.flag("ordered", false, Old::Integer);
     let restricted = values.flag("restricted", false, Old::Integer);
     let nofailback = values.flag("nofailback", false, Old::Integer);
     let mut members: Vec<(NodeId, u8)> = Vec::new();
+    let mut seen = BTreeSet::new();
     for member in schema::listed(&[element], "failoverdomainnode", findings) {
-        let Some(node) = node(member, name, nodes, findings) else {
+        let Some((node_name, id)) = node(member, name, nodes, findings) else {
             continue;
         };
         let priority = priority(member, ordered, findings);
-        if members.iter().any(|(id, _)| *id == node.id) {
+        if !seen.insert(node_name) {
             let at = Values::of(member, findings).at("name").unwrap_or_else(|| xml::tag(member));
             findings
-                .error(at, format!("{} is in failover domain {} already", quoted(&node.name), quoted(name)))
+                .error(at, format!("{} is in failover domain {} already", quoted(node_name), quoted(name)))
                 .help("keep the line with the priority that is meant");
             continue;
         }
-        members.push((node.id, priority));
+        members.extend(id.map(|id| (id, priority)));
     }
-    if restricted && members.is_empty() {
+    if restricted && seen.is_empty() {
         findings
             .warning(xml::tag(element), format!("failover domain {} is restricted to no node", quoted(name)))
             .help("what is in it can start nowhere");
@@ -60,28 +61,28 @@ fn domain(element: Xml<'_>, name: &str, nodes: &[Node], findings: &mut Findings<
     FailoverDomain { name: name.to_owned(), ordered, restricted, nofailback, members }
 }
 
-/// The member that a `failoverdomainnode` names, letter by letter as the original compared.
-fn node<'n>(element: Xml<'_>, domain: &str, nodes: &'n [Node], findings: &mut Findings<'_>) -> Option<&'n Node> {
+/// The member that a `failoverdomainnode` names, letter by letter as the original compared; without an id if the member
+/// itself has an error.
+fn node<'a>(
+    element: Xml<'a>,
+    domain: &str,
+    nodes: &Members,
+    findings: &mut Findings<'_>,
+) -> Option<(&'a str, Option<NodeId>)> {
     let name = Values::of(element, findings).required_name("name")?;
-    let found = nodes.iter().find(|node| node.name == name.value);
-    if found.is_none() {
-        let near = near::nearest(name.value, nodes.iter().map(|node| node.name.as_str()));
-        let help = near.map_or_else(
-            || "write a node's name exactly as its <clusternode> has it".to_owned(),
-            |near| format!("did you mean '{near}'?"),
-        );
-        findings
-            .warning(
-                name.at,
-                format!(
-                    "failover domain {} names {}, which is not a node; it is left out",
-                    quoted(domain),
-                    quoted(name.value)
-                ),
-            )
-            .help(help);
+    if nodes.knows(name.value) {
+        return Some((name.value, nodes.id(name.value)));
     }
-    found
+    let near = findings.near(name.value, nodes.names());
+    let help = near.map_or_else(
+        || "write a node's name exactly as its <clusternode> has it".to_owned(),
+        |near| format!("did you mean '{near}'?"),
+    );
+    let (domain, node) = (quoted(domain), quoted(name.value));
+    findings
+        .warning(name.at, format!("failover domain {domain} names {node}, which is not a node; it is left out"))
+        .help(help);
+    None
 }
 
 /// `@priority`, 1 to 100; 0 for what is not, and that comes before 1, as in the original.

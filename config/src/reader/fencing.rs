@@ -4,11 +4,11 @@
 //! may have left from a test (`action="status"`) is an error here and not a surprise later.
 
 use super::findings::{Findings, quoted};
+use super::members::Members;
 use super::schema;
 use super::values::{Old, Value, Values};
 use super::xml::{self, Xml};
 use crate::model::{Device, FenceDaemon, FenceDevice, Method};
-use crate::near;
 use belay_proto::Span;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -125,7 +125,7 @@ fn method_devices(method: Xml<'_>, known: &BTreeMap<String, FenceDevice>, findin
         match known.get(name.value) {
             None => {
                 switches_off = true;
-                let near = near::nearest(name.value, known.keys().map(String::as_str));
+                let near = findings.near(name.value, known.keys().map(String::as_str));
                 findings.error(name.at, format!("there is no fence device {}", quoted(name.value))).help(
                     near.map_or_else(
                         || "describe it with a <fencedevice> in <fencedevices>".to_owned(),
@@ -142,7 +142,8 @@ fn method_devices(method: Xml<'_>, known: &BTreeMap<String, FenceDevice>, findin
                         )
                         .help("write agent=\"…\" at its <fencedevice>");
                 }
-                switches_off |= !action(&arguments, &device.arguments).is_some_and(|action| HARMLESS.contains(&action));
+                switches_off |=
+                    !action(&arguments, &device.arguments).is_some_and(|action| HARMLESS.contains(&action.as_str()));
             }
         }
         devices.push(Device { fence_device: name.value.to_owned(), arguments });
@@ -160,9 +161,24 @@ fn method_devices(method: Xml<'_>, known: &BTreeMap<String, FenceDevice>, findin
 }
 
 /// The action an agent will carry out: of two values it takes the later one, and the device's own come last.
-fn action<'a>(here: &'a [(String, String)], device: &'a [(String, String)]) -> Option<&'a str> {
+fn action(here: &[(String, String)], device: &[(String, String)]) -> Option<String> {
     let all = here.iter().chain(device);
-    all.filter(|(key, _)| key == "action" || key == "option").map(|(_, value)| value.trim()).next_back()
+    all.filter(|(key, _)| key == "action" || key == "option")
+        .map(|(_, value)| value.trim().to_ascii_lowercase())
+        .next_back()
+}
+
+/// A device that no method uses fences nobody, which is worth a look: was a method forgotten?
+pub(super) fn unused(lists: &[Xml<'_>], members: &Members, findings: &mut Findings<'_>) {
+    if !members.complete() {
+        return;
+    }
+    let used = members.used_devices();
+    for element in lists.iter().flat_map(|list| xml::children(*list, "fencedevice")) {
+        if let Some(name) = Values::of(element, findings).find("name").filter(|name| !used.contains(name.value)) {
+            findings.info(xml::tag(element), format!("no fence method uses fence device {}", quoted(name.value)));
+        }
+    }
 }
 
 /// `fence_daemon`.

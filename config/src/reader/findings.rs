@@ -1,6 +1,7 @@
 //! The list that findings are written on while a file is read.
 
 use crate::diagnostic::{Diagnostic, Severity};
+use crate::near;
 use crate::source::Source;
 use std::ops::Range;
 
@@ -52,6 +53,12 @@ impl<'s> Findings<'s> {
         self.errors > 0
     }
 
+    /// The known name nearest to a wrong one; none when findings are no longer kept, so that a file of a million wrong
+    /// names is not compared a million times.
+    pub(super) fn near<'k>(&self, written: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+        if self.kept.len() >= MOST { None } else { near::nearest(written, known.into_iter().take(MOST)) }
+    }
+
     /// The line of a byte, to name another place in a message.
     pub(super) fn line(&self, offset: usize) -> usize {
         self.source.line(offset)
@@ -79,8 +86,17 @@ impl<'s> Findings<'s> {
             self.kept.push(Diagnostic { severity, message, help: None, file, span: end..end, line: 0, column: 0 });
         }
         self.kept.sort_by_key(|finding| (finding.span.start, finding.severity));
+        // Counting on from the finding before keeps a file that is one endless line from being counted a thousand times.
+        let mut last = (0, 1, 1);
         for finding in &mut self.kept {
-            (finding.line, finding.column) = self.source.position(text, finding.span.start);
+            let (before, line, column) = last;
+            let at = finding.span.start;
+            (finding.line, finding.column) = if self.source.line(at) == line {
+                (line, column + text.get(before..at).map_or(0, |between| between.chars().count()))
+            } else {
+                self.source.position(text, at)
+            };
+            last = (at, finding.line, finding.column);
         }
         self.kept
     }

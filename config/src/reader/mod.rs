@@ -7,6 +7,7 @@
 mod domains;
 mod fencing;
 mod findings;
+mod machine;
 mod members;
 mod schema;
 mod tables;
@@ -89,14 +90,15 @@ fn cluster(root: Xml<'_>, findings: &mut Findings<'_>) -> Cluster {
     let (name, version) = identity(root, findings);
     let parts = Parts::of(root, findings);
     let devices = fencing::devices(&parts.fence_devices, findings);
-    let nodes = members::nodes(&parts.nodes, &devices, root, findings);
-    let quorum = members::quorum(parts.cman, &nodes, findings);
-    let failover_domains = domains::read(&parts.rm, &nodes, findings);
-    let vms = vms::read(&parts.rm, &nodes, &failover_domains, findings);
+    let members = members::read(&parts.nodes, &devices, root, findings);
+    fencing::unused(&parts.fence_devices, &members, findings);
+    let quorum = members::quorum(parts.cman, &members, findings);
+    let failover_domains = domains::read(&parts.rm, &members, findings);
+    let vms = vms::read(&parts.rm, &members, &failover_domains, findings);
     Cluster {
         name,
         version,
-        nodes: nodes.into_iter().map(|node| (node.id, node)).collect(),
+        nodes: members.into_nodes(),
         two_node: quorum.two_node,
         expected_votes: quorum.expected_votes,
         fence_daemon: fencing::fence_daemon(parts.fence_daemon, findings),

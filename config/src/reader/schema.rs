@@ -7,7 +7,6 @@
 use super::findings::{Findings, quoted};
 use super::tables::{ELEMENTS, Rule};
 use super::xml::{self, Xml};
-use crate::near;
 
 /// Reports every attribute, child element and piece of text of an element that the reader does not read.
 pub(super) fn check(element: Xml<'_>, findings: &mut Findings<'_>) {
@@ -57,9 +56,10 @@ fn attributes(element: Xml<'_>, rule: &Rule, findings: &mut Findings<'_>) {
         }
         let known = rule.read.iter().copied().chain(rule.unused.iter().map(|(name, _)| *name));
         let free = known.filter(|known| !element.has_attribute(*known));
+        let near = findings.near(name, free);
         let finding =
             findings.warning(attribute.range(), format!("unknown attribute {} of <{}>", quoted(name), rule.name));
-        if let Some(near) = near::nearest(name, free) {
+        if let Some(near) = near {
             finding.help(format!("did you mean '{near}'?"));
         }
     }
@@ -83,13 +83,14 @@ fn child_element(child: Xml<'_>, parent: &Rule, findings: &mut Findings<'_>) {
         }
         return;
     }
-    let finding =
-        findings.warning(xml::tag(child), format!("unknown element <{}> in <{}>", unquoted(name), parent.name));
     let home = ELEMENTS.iter().find(|rule| ours && rule.children.contains(&name));
     let known = parent.children.iter().copied().chain(parent.unused_children.iter().map(|(name, _)| *name));
+    let near = findings.near(name, known);
+    let finding =
+        findings.warning(xml::tag(child), format!("unknown element <{}> in <{}>", unquoted(name), parent.name));
     if let Some(home) = home {
         finding.help(format!("<{name}> belongs into <{}>", home.name));
-    } else if let Some(near) = near::nearest(name, known) {
+    } else if let Some(near) = near {
         finding.help(format!("did you mean <{near}>?"));
     }
 }

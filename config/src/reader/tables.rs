@@ -78,7 +78,11 @@ pub(super) const ELEMENTS: &[Rule] = &[
         read: &["name", "nodeid", "votes"],
         unused: &[("weight", DLM)],
         children: &["fence"],
-        unused_children: &[("altname", COROSYNC), ("unfence", ""), ("multicast", COROSYNC)],
+        unused_children: &[
+            ("altname", COROSYNC),
+            ("unfence", "storage fencing (fence_scsi) needs it: use a device that switches the power off"),
+            ("multicast", COROSYNC),
+        ],
         ..PLAIN
     },
     Rule { name: "fence", children: &["method"], ..PLAIN },
@@ -89,7 +93,7 @@ pub(super) const ELEMENTS: &[Rule] = &[
     Rule {
         name: "fence_daemon",
         read: &["post_join_delay", "post_fail_delay", "clean_start"],
-        unused: &[("override_path", ""), ("override_time", ""), ("skip_undefined", "")],
+        unused: &[("override_path", ""), ("override_time", ""), ("skip_undefined", "every lost node is fenced")],
         ..PLAIN
     },
     Rule {
@@ -144,7 +148,7 @@ pub(super) const ELEMENTS: &[Rule] = &[
             ("migrate_options", "virsh's words are not passed on; migrate and tunnelled are"),
             ("snapshot", "the VM is shut down, not saved, when it is stopped"),
             ("status_program", "the VM counts as running when its process runs and libvirt agrees"),
-            ("priority", "services are started in the order of their names"),
+            ("priority", "RHCS had it for services only"),
             ("__independent_subtree", "a VM has no subtree"),
             ("__enforce_timeouts", TIMEOUTS),
             ("__max_failures", EVENTS),

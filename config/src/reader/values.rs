@@ -2,7 +2,6 @@
 
 use super::findings::{Findings, quoted};
 use super::xml::{self, Xml};
-use crate::near;
 use belay_proto::Span;
 use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
@@ -64,7 +63,7 @@ impl<'a, 'f, 's> Values<'a, 'f, 's> {
         let element = self.element.tag_name().name();
         match self.find(name) {
             None => {
-                let near = near::nearest(name, self.element.attributes().map(|attribute| attribute.name()));
+                let near = self.findings.near(name, self.element.attributes().map(|attribute| attribute.name()));
                 let finding = self.findings.error(xml::tag(self.element), format!("<{element}> has no {name}"));
                 if let Some(near) = near {
                     finding.help(format!("is {} meant to be {name}?", quoted(near)));
@@ -73,6 +72,10 @@ impl<'a, 'f, 's> Values<'a, 'f, 's> {
             }
             Some(value) if value.value.trim().is_empty() => {
                 self.findings.error(value.at, format!("the {name} of <{element}> is empty"));
+                None
+            }
+            Some(value) if value.value.contains(char::is_control) => {
+                self.findings.error(value.at, format!("the {name} of <{element}> contains a control character"));
                 None
             }
             Some(value) => {

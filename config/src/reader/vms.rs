@@ -1,18 +1,21 @@
-//! Virtual machines: the attributes of the original's `vm` resource, as an administrator of it expects them.
+//! Virtual machines as services: their names, where they may run, and what happens when they fail.
+//!
+//! Attributes mean what the original's `vm` resource made of them. How the machine itself is run is in [`machine`].
 
 use super::findings::{Findings, quoted};
+use super::machine;
+use super::members::Members;
 use super::schema;
-use super::values::{Old, Values, switch};
+use super::values::{Old, Values};
 use super::xml::{self, Xml};
-use crate::model::{FailoverDomain, Migration, Node, Recovery, Vm};
-use crate::near;
+use crate::model::{FailoverDomain, Recovery, Vm};
 use belay_proto::{ServiceName, Span};
 use std::collections::BTreeMap;
 
 /// `rm/vm` by full name.
 pub(super) fn read(
     rm: &[Xml<'_>],
-    nodes: &[Node],
+    members: &Members,
     domains: &BTreeMap<String, FailoverDomain>,
     findings: &mut Findings<'_>,
 ) -> BTreeMap<ServiceName, Vm> {
@@ -22,7 +25,7 @@ pub(super) fn read(
         let Some(service) = name(element, findings) else {
             continue;
         };
-        let vm = vm(element, service.name(), nodes, domains, findings);
+        let vm = vm(element, service.name(), members, domains, findings);
         if let Some(line) = lines.get(&service) {
             let at = Values::of(element, findings).at("name").unwrap_or_else(|| xml::tag(element));
             findings
@@ -69,7 +72,7 @@ fn name(element: Xml<'_>, findings: &mut Findings<'_>) -> Option<ServiceName> {
 fn vm(
     element: Xml<'_>,
     name: &str,
-    nodes: &[Node],
+    members: &Members,
     domains: &BTreeMap<String, FailoverDomain>,
     findings: &mut Findings<'_>,
 ) -> Vm {
@@ -81,10 +84,10 @@ fn vm(
     vm.no_kill = values.flag("no_kill", false, Old::Same);
     vm.tunnelled = values.flag("tunnelled", false, Old::Same);
     restarts(&mut values, &mut vm);
-    definition(&mut values, &mut vm, element);
-    hypervisor(&mut values, &mut vm);
-    migration(&mut values, &mut vm, nodes);
-    timeouts(element, &mut vm, findings);
+    machine::definition(&mut values, &mut vm, element);
+    machine::hypervisor(&mut values, &mut vm);
+    machine::migration(&mut values, &mut vm, members);
+    machine::timeouts(element, &mut vm, findings);
     vm
 }
 
@@ -95,7 +98,7 @@ fn domain(values: &mut Values<'_, '_, '_>, domains: &BTreeMap<String, FailoverDo
     if domains.contains_key(&key) {
         return Some(key);
     }
-    let near = near::nearest(value.value, domains.values().map(|domain| domain.name.as_str()));
+    let near = values.findings().near(value.value, domains.values().map(|domain| domain.name.as_str()));
     let help = near.map_or_else(
         || "describe it with a <failoverdomain> in <failoverdomains>".to_owned(),
         |near| format!("did you mean '{near}'?"),
@@ -115,7 +118,7 @@ fn exclusive(values: &mut Values<'_, '_, '_>) -> Option<u32> {
             values.findings().warning(value.at, format!("exclusive={} means not exclusive", quoted(value.value)));
             return None;
         }
-        return u32::try_from(number).ok().filter(|number| *number > 0);
+        return (number > 0).then(|| u32::try_from(number).unwrap_or(u32::MAX));
     }
     if value.value.trim().eq_ignore_ascii_case("yes") {
         return Some(1);
@@ -184,143 +187,4 @@ fn max_restarts(values: &mut Values<'_, '_, '_>) -> u32 {
         return 0;
     }
     values.number("max_restarts", 0..=u32::MAX).unwrap_or(0)
-}
-
-/// Where the VM's definition is: `@xmlfile` and `@path`.
-fn definition(values: &mut Values<'_, '_, '_>, vm: &mut Vm, element: Xml<'_>) {
-    let xmlfile = values.text("xmlfile");
-    let path = values.text("path");
-    if let (Some(_), Some(path)) = (&xmlfile, &path) {
-        values.findings().warning(path.at.clone(), "path is not searched: xmlfile names the definition");
-    }
-    if xmlfile.is_none() && path.is_none() {
-        values
-            .findings()
-            .warning(
-                xml::tag(element),
-                format!("VM {} has neither path nor xmlfile: it cannot be started", quoted(&vm.name)),
-            )
-            .help("VMs are started from a definition that all hosts can read; write path=\"/folder/with/definitions\"");
-    }
-    if let Some(file) = &xmlfile {
-        absolute(values, "xmlfile", file.value, file.at.clone());
-        vm.xmlfile = Some(file.value.to_owned());
-    }
-    if let Some(path) = path {
-        for folder in path.value.split(':').filter(|folder| !folder.is_empty()) {
-            absolute(values, "path", folder, path.at.clone());
-            vm.path.push(folder.to_owned());
-        }
-    }
-}
-
-/// A relative path would be looked up from wherever belayd happens to be.
-fn absolute(values: &mut Values<'_, '_, '_>, name: &str, path: &str, at: std::ops::Range<usize>) {
-    if !path.starts_with('/') {
-        values
-            .findings()
-            .warning(at, format!("{name} {} does not begin with '/'", quoted(path)))
-            .help("write the whole path; what it is relative to differs from host to host");
-    }
-}
-
-/// `@hypervisor`, `@hypervisor_uri` and `@use_virsh`: Belay talks to libvirt, and to nothing else.
-fn hypervisor(values: &mut Values<'_, '_, '_>, vm: &mut Vm) {
-    if let Some(value) = values.text("use_virsh").filter(|value| switch(value.value) != Some(true)) {
-        values.findings().warning(
-            value.at,
-            format!("use_virsh={} is ignored: VMs are run through libvirt only", quoted(value.value)),
-        );
-    }
-    if let Some(value) = values.text("hypervisor") {
-        let known = ["auto", "qemu", "kvm"].iter().any(|known| value.value.trim().eq_ignore_ascii_case(known));
-        if !known {
-            values
-                .findings()
-                .warning(value.at, format!("hypervisor={} is not used by Belay yet", quoted(value.value)))
-                .help("QEMU/KVM is what Belay runs and is tested with");
-        }
-    }
-    if let Some(uri) = values.text("hypervisor_uri").filter(|uri| !uri.value.trim().eq_ignore_ascii_case("auto")) {
-        if uri.value.starts_with("xen") {
-            values.findings().warning(
-                uri.at,
-                format!("hypervisor_uri={} is not QEMU's: Belay is not tested with it", quoted(uri.value)),
-            );
-        }
-        vm.hypervisor_uri = Some(uri.value.trim().to_owned());
-    }
-}
-
-/// `@migrate`, `@migration_uri` and `@migration_mapping`.
-fn migration(values: &mut Values<'_, '_, '_>, vm: &mut Vm, nodes: &[Node]) {
-    if let Some(value) = values.text("migrate") {
-        match value.value.trim().to_ascii_lowercase().as_str() {
-            "live" => {}
-            "pause" => vm.migrate = Migration::Pause,
-            _ => values
-                .findings()
-                .warning(value.at, format!("migrate={} is not known: taken for live", quoted(value.value)))
-                .help("write live or pause"),
-        }
-    }
-    if let Some(uri) = values.text("migration_uri").filter(|uri| !uri.value.trim().eq_ignore_ascii_case("auto")) {
-        if !uri.value.contains("%s") {
-            values
-                .findings()
-                .warning(uri.at, "migration_uri has no %s: every migration would go to the same host")
-                .help("%s stands for the target's name, for example qemu+ssh://%s/system");
-        }
-        vm.migration_uri = Some(uri.value.trim().to_owned());
-    }
-    let Some(mapping) = values.text("migration_mapping") else {
-        return;
-    };
-    for pair in mapping.value.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
-        let Some((member, target)) =
-            pair.split_once(':').filter(|(member, target)| !member.is_empty() && !target.is_empty())
-        else {
-            values
-                .findings()
-                .error(mapping.at.clone(), format!("{} in migration_mapping is not member:target", quoted(pair)))
-                .help("write member:target pairs with commas between them");
-            continue;
-        };
-        if !nodes.iter().any(|node| node.name == member) {
-            values.findings().warning(
-                mapping.at.clone(),
-                format!("migration_mapping names {}, which is not a node", quoted(member)),
-            );
-        }
-        vm.migration_mapping.insert(member.to_owned(), target.to_owned());
-    }
-}
-
-/// `action` elements: time limits for start, stop and migrate.
-fn timeouts(element: Xml<'_>, vm: &mut Vm, findings: &mut Findings<'_>) {
-    for action in schema::listed(&[element], "action", findings) {
-        let mut values = Values::of(action, findings);
-        let Some(name) = values.required_name("name") else {
-            continue;
-        };
-        let limit = match name.value {
-            "start" => &mut vm.start_timeout,
-            "stop" => &mut vm.stop_timeout,
-            "migrate" => &mut vm.migrate_timeout,
-            _ => {
-                findings
-                    .warning(name.at, format!("action {} of <vm> is not used by Belay yet", quoted(name.value)))
-                    .help("time limits can be given for start, stop and migrate");
-                continue;
-            }
-        };
-        match (values.span("timeout"), values.at("timeout")) {
-            (Some(span), Some(at)) if span.is_zero() => values
-                .findings()
-                .warning(at, "a time limit of 0 is ignored")
-                .help(format!("it stays at {limit}; every action has a limit")),
-            (Some(span), _) => *limit = span,
-            (None, _) => {}
-        }
-    }
 }

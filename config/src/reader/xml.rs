@@ -102,11 +102,27 @@ fn not_well_formed(error: &Error, text: &str, source: &Source, findings: &mut Fi
                 .error(at, not_xml(&format!("attribute {} is written twice in this element", quoted(name))))
                 .help("keep the one that is meant");
         }
+        Error::InvalidAttributeValue(_) | Error::InvalidChar(..) | Error::InvalidChar2(..) | Error::InvalidName(_)
+            if text[at.clone()] == *"<" =>
+        {
+            let opened = value_before(&text[..offset]).map(|quote| findings.line(quote));
+            let what = opened.map_or_else(
+                || "a tag is not closed before it".to_owned(),
+                |line| format!("the value that begins in line {line} is not closed before it"),
+            );
+            findings.error(at, not_xml("'<' inside a tag")).help(format!("{what}; for a plain '<' write &lt;"));
+        }
         other => {
             let (message, help) = reason(other);
             findings.error(at, not_xml(message)).help(help);
         }
     }
+}
+
+/// The quote that opens the last attribute's value, if nothing closes it.
+fn value_before(text: &str) -> Option<usize> {
+    let quote = text.rfind(['"', '\''])?;
+    text[..quote].trim_end().ends_with('=').then_some(quote)
 }
 
 fn not_xml(reason: &str) -> String {
@@ -123,9 +139,6 @@ fn reason(error: &Error) -> (&'static str, &'static str) {
     match error {
         Error::UnknownEntityReference(..) | Error::MalformedEntityReference(_) | Error::EntityReferenceLoop(_) => {
             ("'&' does not begin a known character reference here", "write &amp; for a plain '&'")
-        }
-        Error::InvalidAttributeValue(_) => {
-            ("'<' in an attribute's value", "is a closing quote missing before? For a plain '<' write &lt;")
         }
         Error::InvalidChar(..) | Error::InvalidChar2(..) | Error::InvalidString(..) => {
             ("this character is not expected here", "check the quotes and the '=' of the attribute before it")

@@ -78,8 +78,6 @@ pub(super) fn hash(text: &str) -> Result<u64, String> {
 pub(super) fn kind(what: &What) -> &'static str {
     match what {
         What::View(_) => "view",
-        What::Quorum { .. } => "quorum",
-        What::QuorumLost { .. } => "quorum_lost",
         What::Config { .. } => "config",
         What::Request { .. } => "request",
         What::Outcome { .. } => "outcome",

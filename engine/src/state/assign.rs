@@ -22,6 +22,7 @@ impl State {
                 epoch: record.epoch,
                 state: record.phase.shown(),
                 mine: record.phase.owner() == Some(me),
+                hypervisor_uri: vm.and_then(|vm| vm.hypervisor_uri.clone()),
             };
             assignments.domains.insert(name.name().to_owned(), assigned);
             if let Some(vm) = vm

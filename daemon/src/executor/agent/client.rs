@@ -15,10 +15,20 @@ pub enum Status {
     },
     /// It takes calls.
     Up {
-        /// `false` between the agent's `Disconnected` and `Connected`: what it lists is then all it can see, and what
-        /// it does not list is unknown.
-        connected: bool,
+        /// Which connection to libvirt it has, counted over all its processes; none before its first `Connected` and
+        /// after a `Disconnected`.
+        connection: Option<u64>,
     },
+}
+
+/// What an agent listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// The domains that run.
+    pub domains: Vec<Domain>,
+    /// Whether a domain that is not listed surely does not run. Without libvirt an agent lists the processes it can
+    /// see, and what it does not see is unknown.
+    pub complete: bool,
 }
 
 /// A call on its way to the supervisor.
@@ -54,12 +64,6 @@ impl Agent {
         self.status.borrow().clone()
     }
 
-    /// Whether a domain that it does not list surely does not run.
-    #[must_use]
-    pub fn sees_everything(&self) -> bool {
-        matches!(*self.status.borrow(), Status::Up { connected: true })
-    }
-
     /// Waits until it can be asked, at most this long; tells whether it can.
     pub async fn up_within(&self, patience: Duration) -> bool {
         let mut status = self.status.clone();
@@ -83,9 +87,15 @@ impl Agent {
     ///
     /// # Errors
     /// As for [`Agent::call`].
-    pub async fn list(&self, deadline: Duration) -> Result<Vec<Domain>, Fault> {
+    pub async fn list(&self, deadline: Duration) -> Result<Listing, Fault> {
+        let before = self.status();
         match self.call(CallKind::List, deadline).await? {
-            Answer::Domains(domains) => Ok(domains),
+            Answer::Domains(domains) => {
+                // The same connection before and after: a list made just before it came, without libvirt, may arrive
+                // just after.
+                let connected = matches!(before, Status::Up { connection: Some(_) });
+                Ok(Listing { domains, complete: connected && self.status() == before })
+            }
             other => Err(self.nonsense(&other)),
         }
     }
@@ -115,7 +125,7 @@ impl Agent {
     }
 
     /// An answer to another question than was asked.
-    pub(crate) fn nonsense(&self, answer: &Answer) -> Fault {
+    fn nonsense(&self, answer: &Answer) -> Fault {
         let what = format!("gave an answer that does not fit the call ({answer:?})");
         unreachable(&self.uri, &what)
     }

@@ -131,7 +131,7 @@ impl Life {
     }
 
     /// Takes what a process that exited has left in its pipe.
-    async fn drain(&mut self, of: &Supervisor) {
+    async fn drain(&mut self, of: &mut Supervisor) {
         loop {
             let line = self.output.next().await;
             if self.line(line, of).await.is_err() {
@@ -168,7 +168,7 @@ impl Life {
     }
 
     /// Takes one line in; an error says why this agent must end.
-    async fn line(&mut self, line: Result<Option<Vec<u8>>, LineError>, of: &Supervisor) -> Result<(), String> {
+    async fn line(&mut self, line: Result<Option<Vec<u8>>, LineError>, of: &mut Supervisor) -> Result<(), String> {
         let line = match line {
             Ok(Some(line)) => line,
             Ok(None) => return Err(self.closed().await),
@@ -188,8 +188,8 @@ impl Life {
             }
             (AgentLine::Event(event), None) => {
                 match &event {
-                    AgentEvent::Connected => drop(of.status.send_replace(Status::Up { connected: true })),
-                    AgentEvent::Disconnected { .. } => drop(of.status.send_replace(Status::Up { connected: false })),
+                    AgentEvent::Connected => of.connected(),
+                    AgentEvent::Disconnected { .. } => drop(of.status.send_replace(Status::Up { connection: None })),
                     _ => {}
                 }
                 of.tell(NoticeKind::Event(event)).await;
@@ -208,8 +208,7 @@ impl Life {
             return Err(format!("serves {uri} instead"));
         }
         self.hello_by = None;
-        // Until it says Disconnected: its List answers "unreachable" for as long as it cannot see everything.
-        of.status.send_replace(Status::Up { connected: true });
+        of.status.send_replace(Status::Up { connection: None });
         of.tell(NoticeKind::Up).await;
         Ok(())
     }

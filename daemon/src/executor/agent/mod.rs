@@ -18,7 +18,7 @@ mod life;
 mod lines;
 mod supervisor;
 
-pub use client::{Agent, Status};
+pub use client::{Agent, Listing, Status};
 
 use belay_proto::agent::AgentEvent;
 use std::collections::BTreeMap;

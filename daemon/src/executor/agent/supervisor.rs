@@ -16,7 +16,7 @@ pub(super) fn spawn(uri: &str, settings: AgentSettings, notices: mpsc::Sender<No
     let uri: Arc<str> = uri.into();
     let (orders, incoming) = mpsc::channel(ORDERS);
     let (status, watched) = watch::channel(Status::Down { reason: "is being started".to_owned() });
-    let supervisor = Supervisor { uri: Arc::clone(&uri), settings, incoming, status, notices };
+    let supervisor = Supervisor { uri: Arc::clone(&uri), settings, incoming, status, notices, connections: 0 };
     tokio::spawn(supervisor.run());
     Agent::new(uri, orders, watched)
 }
@@ -28,6 +28,8 @@ pub(super) struct Supervisor {
     pub(super) incoming: mpsc::Receiver<Order>,
     pub(super) status: watch::Sender<Status>,
     pub(super) notices: mpsc::Sender<Notice>,
+    /// Connections to libvirt that agents have reported so far.
+    pub(super) connections: u64,
 }
 
 impl Supervisor {
@@ -55,6 +57,12 @@ impl Supervisor {
             }
             pause = (pause * 2).min(self.settings.pause_longest);
         }
+    }
+
+    /// The agent has a connection to libvirt, another one than before.
+    pub(super) fn connected(&mut self) {
+        self.connections += 1;
+        self.status.send_replace(Status::Up { connection: Some(self.connections) });
     }
 
     /// Tells whoever listens. That nobody does is no reason to stop: handles may still be in use.

@@ -5,10 +5,10 @@ use super::definition::Definitions;
 use super::job::{Ended, Job, Key, Standing, Task, Trouble};
 use super::world::World;
 use super::{Quorate, VmSettings};
-use crate::executor::agent::{Agents, Notice};
+use crate::executor::agent::{Agents, Listing, Notice};
 use belay_engine::state::work::Assignments;
 use belay_proto::ServiceName;
-use belay_proto::agent::{Domain, Fault};
+use belay_proto::agent::Fault;
 use belay_proto::entry::What;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,6 +19,8 @@ use tokio::time::{Instant, sleep_until};
 
 /// Notices that may wait. The actor never waits for anything else, so this is only for bursts.
 const NOTICES: usize = 1024;
+/// Stops that run at once. Guests shut down side by side, but an agent takes only so many calls.
+const STOPS_AT_ONCE: usize = 256;
 /// Work that was dropped, for lack of quorum mostly, is looked at again after this long.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -34,7 +36,7 @@ struct Running {
 /// What comes back from spawned tasks.
 enum Done {
     Job(Box<Ended>),
-    List { uri: String, issued: u64, list: Result<Vec<Domain>, Fault> },
+    List { uri: String, issued: u64, list: Result<Listing, Fault> },
 }
 
 /// The actor.
@@ -54,6 +56,7 @@ pub(super) struct Actor {
     postponed: BTreeSet<Key>,
     plan_again: Option<Instant>,
     starts: Arc<Semaphore>,
+    stops: Arc<Semaphore>,
     definitions: Definitions,
 }
 
@@ -75,6 +78,7 @@ impl Actor {
             postponed: BTreeSet::new(),
             plan_again: None,
             starts: Arc::new(Semaphore::new(settings.starts_at_once.max(1))),
+            stops: Arc::new(Semaphore::new(STOPS_AT_ONCE)),
             definitions: Definitions::new(settings.definition_within),
             settings,
         }
@@ -165,6 +169,7 @@ impl Actor {
             standing: watched,
             quorate: Arc::clone(&self.quorate),
             starts: Arc::clone(&self.starts),
+            stops: Arc::clone(&self.stops),
             definitions: self.definitions.clone(),
             settings: Arc::clone(&self.settings),
             troubles: self.troubles.0.clone(),

@@ -118,6 +118,7 @@ pub(super) struct Job {
     pub(super) standing: watch::Receiver<Standing>,
     pub(super) quorate: Quorate,
     pub(super) starts: Arc<Semaphore>,
+    pub(super) stops: Arc<Semaphore>,
     pub(super) definitions: Definitions,
     pub(super) settings: Arc<VmSettings>,
     pub(super) troubles: mpsc::UnboundedSender<Trouble>,
@@ -163,9 +164,9 @@ impl Job {
     /// Asks once whether the domain runs.
     pub(super) async fn look(&self) -> Sight {
         match self.agent.list(self.settings.list_within).await {
-            Ok(domains) => match domains.into_iter().find(|domain| domain.name == self.task.vm.name) {
+            Ok(list) => match list.domains.into_iter().find(|domain| domain.name == self.task.vm.name) {
                 Some(domain) => Sight::Running(domain.pid),
-                None if self.agent.sees_everything() => Sight::Absent,
+                None if list.complete => Sight::Absent,
                 None => Sight::Unknown("libvirt does not answer".to_owned()),
             },
             Err(fault) => Sight::Unknown(fault.message),

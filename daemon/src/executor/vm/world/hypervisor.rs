@@ -39,8 +39,6 @@ pub(super) struct Hypervisor {
     pub(super) domains: BTreeMap<String, Known>,
     /// Set from the moment it stopped answering to the next good list; set at first.
     pub(super) outage: Option<Outage>,
-    /// The agent said so: what it lists is not everything.
-    pub(super) disconnected: bool,
     /// When the last good list was asked for.
     pub(super) listed: Option<u64>,
     asking: bool,
@@ -55,7 +53,6 @@ impl Hypervisor {
         Self {
             domains: BTreeMap::new(),
             outage: Some(outage),
-            disconnected: false,
             listed: None,
             asking: false,
             ask: true,
@@ -77,6 +74,7 @@ impl Hypervisor {
     pub(super) fn ask_now(&mut self, now: Instant) {
         self.ask = true;
         self.not_before = self.not_before.min(now);
+        self.failures = 0;
     }
 
     /// Asks for a list with the next opportunity, without hurrying one that failed.

@@ -22,9 +22,9 @@ mod tests;
 
 use super::VmSettings;
 use super::job::Ended;
-use crate::executor::agent::NoticeKind;
+use crate::executor::agent::{Listing, NoticeKind};
 use belay_engine::state::work::{Assigned, Assignments};
-use belay_proto::agent::{AgentEvent, Domain, Fault};
+use belay_proto::agent::{AgentEvent, Fault};
 use belay_proto::entry::{GoneReason, Seen, What, WorkOutcome};
 use belay_proto::{OwnershipEpoch, ServiceName};
 use hypervisor::Hypervisor;
@@ -93,17 +93,11 @@ impl World {
         self.clock += 1;
         let Some(hypervisor) = self.hypervisors.get_mut(uri) else { return };
         match notice {
-            NoticeKind::Up => {
-                hypervisor.disconnected = false;
-                hypervisor.ask_now(now);
-            }
+            // Only a connected one can be asked.
+            NoticeKind::Up => {}
             NoticeKind::Down { reason } => hypervisor.lost(now, format!("the libvirt agent {reason}")),
-            NoticeKind::Event(AgentEvent::Connected) => {
-                hypervisor.disconnected = false;
-                hypervisor.ask_now(now);
-            }
+            NoticeKind::Event(AgentEvent::Connected) => hypervisor.ask_now(now),
             NoticeKind::Event(AgentEvent::Disconnected { reason }) => {
-                hypervisor.disconnected = true;
                 hypervisor.lost(now, format!("libvirt does not answer: {reason}"));
             }
             NoticeKind::Event(event) => self.hold_or_take(now, uri, event),
@@ -184,12 +178,12 @@ impl World {
     }
 
     /// A list that was asked for.
-    pub(super) fn listed(&mut self, now: Instant, uri: &str, issued: u64, list: Result<Vec<Domain>, Fault>) {
+    pub(super) fn listed(&mut self, now: Instant, uri: &str, issued: u64, list: Result<Listing, Fault>) {
         self.clock += 1;
         let Some(hypervisor) = self.hypervisors.get_mut(uri) else { return };
         match list {
-            Ok(list) if !hypervisor.disconnected => {
-                let list = list.iter().map(|domain| (domain.name.as_str(), domain)).collect();
+            Ok(list) if list.complete => {
+                let list = list.domains.iter().map(|domain| (domain.name.as_str(), domain)).collect();
                 let outage = hypervisor.take_list(issued, &list, now);
                 if outage.is_some() && self.assignments.inventory_wanted.is_some() {
                     self.inventory_due.get_or_insert(issued);
