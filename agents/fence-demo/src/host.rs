@@ -92,7 +92,8 @@ impl Host {
         self.switch("off")?;
         let mut doomed = Doomed::default();
         loop {
-            while self.failed(doomed.stop(self.processes()))? > 0 {
+            // Until there is nothing new to stop; or until the time is up, if somebody keeps starting more.
+            while self.failed(doomed.stop(self.processes()))? > 0 && Instant::now() < give_up {
                 did_something = true;
             }
             self.failed(doomed.kill())?;
