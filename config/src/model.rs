@@ -2,9 +2,11 @@
 //!
 //! Everything here is plain data in a fixed order, so that every member derives the same decisions from the same file.
 
+use crate::secret::Masked;
 use belay_proto::{NodeId, ServiceName, Span};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Deref;
 
 /// A configuration that was checked: the only way to hold a [`Cluster`] outside this crate.
@@ -13,7 +15,6 @@ pub struct Validated(Cluster);
 
 impl Validated {
     /// Only the reader may call this, after it found no error.
-    #[allow(dead_code)]
     pub(crate) fn new(cluster: Cluster) -> Self {
         Self(cluster)
     }
@@ -72,8 +73,8 @@ pub struct Method {
     pub devices: Vec<Device>,
 }
 
-/// One use of a fence device by a method.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One use of a fence device by a method. Its debug output hides passwords.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     /// `@name`: which `fencedevice`.
     pub fence_device: String,
@@ -81,8 +82,8 @@ pub struct Device {
     pub arguments: Vec<(String, String)>,
 }
 
-/// Something that can fence: a program and how to reach its hardware.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Something that can fence: a program and how to reach its hardware. Its debug output hides passwords.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FenceDevice {
     /// `@name`.
     pub name: String,
@@ -90,6 +91,21 @@ pub struct FenceDevice {
     pub agent: String,
     /// All other attributes in document order, without `agent`. They hold passwords: never print them.
     pub arguments: Vec<(String, String)>,
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { fence_device, arguments } = self;
+        f.debug_struct("Device").field("fence_device", fence_device).field("arguments", &Masked(arguments)).finish()
+    }
+}
+
+impl fmt::Debug for FenceDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, agent, arguments } = self;
+        let mut shown = f.debug_struct("FenceDevice");
+        shown.field("name", name).field("agent", agent).field("arguments", &Masked(arguments)).finish()
+    }
 }
 
 /// `fence_daemon`: how long to wait before fencing.
