@@ -5,4 +5,6 @@
 pub mod control;
 pub mod executor;
 pub mod ring;
+pub mod settings;
+pub mod shell;
 pub mod store;

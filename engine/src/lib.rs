@@ -3,4 +3,5 @@
 //! No I/O, no clock, no randomness, no task and no thread: time and chance come in with entries and events, and the
 //! same input gives the same result on every host, in the simulator and in `belay simulate`.
 
+pub mod node;
 pub mod state;

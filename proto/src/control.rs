@@ -130,7 +130,16 @@ pub struct SubmitParameters {
     /// Chosen by the asker. Asking again with the same id gives the same answer and does nothing twice.
     pub id: RequestId,
     /// What is asked.
+    #[serde(deserialize_with = "the_one_that_is_set")]
     pub request: Request,
+}
+
+/// In Varlink a request is an object of which one field is set; clients with fixed types send the others as `null`,
+/// which serde's reading of an enum would refuse.
+fn the_one_that_is_set<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Request, D::Error> {
+    let mut fields = serde_json::Map::<String, serde_json::Value>::deserialize(deserializer)?;
+    fields.retain(|_, value| !value.is_null());
+    serde_json::from_value(serde_json::Value::Object(fields)).map_err(serde::de::Error::custom)
 }
 
 /// What `Submit` answers once the request has taken effect or was rejected.
@@ -200,7 +209,48 @@ pub enum ControlError {
         /// Why, and what to do.
         reason: String,
     },
+    /// What arrived is no call, or is longer than [`MAX_MESSAGE_BYTES`]; the connection is closed after this.
+    #[serde(rename = "io.belay.Cluster.InvalidMessage")]
+    #[error("{reason}")]
+    InvalidMessage {
+        /// What is wrong with it.
+        reason: String,
+    },
 }
 
 /// The interface in Varlink's description language, for `org.varlink.service.GetInterfaceDescription`.
 pub const INTERFACE: &str = include_str!("io.belay.Cluster.varlink");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn submit(request: &str) -> Result<Request, serde_json::Error> {
+        let text = format!(r#"{{"id":"1","request":{request}}}"#);
+        serde_json::from_str::<SubmitParameters>(&text).map(|parameters| parameters.request)
+    }
+
+    #[test]
+    fn a_request_is_an_object_with_one_field_set() {
+        let service: ServiceName = "vm:web1".parse().unwrap();
+        let enable = Request::Enable { service: service.clone(), target: None };
+        assert_eq!(submit(r#"{"enable":{"service":"vm:web1"}}"#).unwrap(), enable);
+        let explicit = r#"{"enable":{"service":"vm:web1","target":null},"disable":null,"acknowledge_fence":null}"#;
+        assert_eq!(submit(explicit).unwrap(), enable);
+        let migrate = Request::Migrate { service, target: NodeId(2) };
+        assert_eq!(submit(r#"{"migrate":{"service":"vm:web1","target":2}}"#).unwrap(), migrate);
+    }
+
+    #[test]
+    fn a_request_with_no_field_set_or_with_two_is_refused() {
+        for bad in [
+            "{}",
+            r#"{"enable":null}"#,
+            r#"{"enable":{"service":"vm:a"},"stop":{"service":"vm:a"}}"#,
+            r#"{"explode":{"service":"vm:a"}}"#,
+            r#""enable""#,
+        ] {
+            assert!(submit(bad).is_err(), "{bad}");
+        }
+    }
+}

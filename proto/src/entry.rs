@@ -28,19 +28,9 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum What {
-    /// A membership view all its members agreed on. Made by each member at the end of a synchronisation round, from
-    /// the same messages; never proposed.
+    /// A quorate membership view all its members agreed on; it opens a term. Made by each member when the quorum
+    /// service has confirmed a finished round, from the same messages; never proposed.
     View(View),
-    /// The quorum service told the proposer that the ring of this round is quorate.
-    Quorum {
-        /// The round it speaks of; for any other round it has no effect.
-        round: RoundId,
-    },
-    /// The quorum service withdrew what it said, without a new ring.
-    QuorumLost {
-        /// The round it speaks of.
-        round: RoundId,
-    },
     /// A new `cluster.conf`, verbatim.
     Config {
         /// The file's text, checked by the proposer.
@@ -131,9 +121,9 @@ pub struct Member {
     pub boot: BootId,
     /// Which life of its daemon.
     pub incarnation: Incarnation,
-    /// Whether its own state was a quorate one of the same history; `false` when it came with nothing or with a state
-    /// that went its own way, and so took a snapshot.
-    pub continued: bool,
+    /// Whether its own state was quorate in a history that is not this one: both sides of a split were quorate, and
+    /// this member was on the side that did not win.
+    pub diverged: bool,
 }
 
 /// What an administrator can ask for.
@@ -305,6 +295,9 @@ pub enum GoneReason {
     GuestShutdown,
     /// It was found missing, nobody saw why.
     Missing,
+    /// Its process ended while libvirt was moving it elsewhere. Not a death: it is to be looked for at both ends
+    /// before anything is started.
+    Migrated,
 }
 
 impl GoneReason {
@@ -315,6 +308,7 @@ impl GoneReason {
             Self::Died => "its process died",
             Self::GuestShutdown => "the guest powered itself off",
             Self::Missing => "it was found not running",
+            Self::Migrated => "it left this host by a migration",
         }
     }
 }

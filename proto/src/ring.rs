@@ -5,6 +5,7 @@
 
 use crate::entry::Entry;
 use crate::ids::{BootId, Incarnation, Index, NodeId, Term};
+use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -72,7 +73,20 @@ pub enum RingMessage {
     Hello(Hello),
     /// A piece of the winner's state.
     Snapshot(SnapshotPart),
-    /// Something to apply.
+    /// The quorum service told the sender that the ring of this round is quorate. Corosync tells of quorum and of
+    /// membership on separate channels; this message puts quorum in order with everything else.
+    Quorate {
+        /// The round it speaks of; for any other round it has no effect.
+        round: RoundId,
+        /// The sender's cluster clock.
+        time: Timestamp,
+    },
+    /// The quorum service withdrew what it said, without a new ring.
+    QuorumLost {
+        /// The round it speaks of.
+        round: RoundId,
+    },
+    /// Something to apply, by members of a quorate view.
     Entry(Entry),
     /// The sender has everything up to here on its disk; also its sign of life.
     Persisted {
@@ -94,6 +108,9 @@ pub struct Hello {
     pub incarnation: Incarnation,
     /// How far its state is.
     pub progress: Progress,
+    /// The round that opened its state's term, if it ever was in a quorate view.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quorate_round: Option<RoundId>,
     /// The version of its software, for the history.
     pub software: String,
 }
@@ -154,7 +171,6 @@ impl RingMessage {
 mod tests {
     use super::*;
     use crate::entry::{ENTRY_VERSION, What};
-    use crate::time::Timestamp;
     use proptest::prelude::*;
 
     #[test]

@@ -76,6 +76,9 @@ pub struct Assigned {
     pub state: ServiceState,
     /// Whether this host is its owner.
     pub mine: bool,
+    /// `vm/@hypervisor_uri`; the daemon's own default if not given. A daemon that has just started knows from here
+    /// which hypervisors it must ask before it can say what runs on this host.
+    pub hypervisor_uri: Option<String>,
 }
 
 /// Everything this host's executors need to know of the state.

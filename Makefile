@@ -1,0 +1,86 @@
+# What can be done with a checkout. The work behind each line is Rust or a short script.
+
+SHELL := /bin/bash
+# Programs that `cargo install` put there, cargo-deny among them.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+CARGO  ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+# `make install`: where things go. DESTDIR is put before all of it, for packages.
+PREFIX     ?= /usr/local
+BINDIR     ?= $(PREFIX)/bin
+SBINDIR    ?= $(PREFIX)/sbin
+LIBEXECDIR ?= $(PREFIX)/libexec/belay
+DOCDIR     ?= $(PREFIX)/share/doc/belay
+# systemd looks below /usr/local as well as below /usr.
+UNITDIR     ?= $(PREFIX)/lib/systemd/system
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+# Which build to install: release, or debug for a try.
+PROFILE    ?= release
+
+INSTALLED := belayd belay belay-agent-libvirt
+DEMO_CRATES := belayd belay-cli belay-agent-libvirt fence-belay-demo belay-demo
+
+.PHONY: help demo test lint bench build install clean
+
+help:
+	@echo 'make demo           three hosts on this machine, real VMs, and a failover to watch (Ctrl-C ends it)'
+	@echo 'make demo ONCE=1    the same without waiting at the end; target/demo/report.json has the numbers'
+	@echo 'make test           installs what is missing and runs every test'
+	@echo 'make lint           formatting, clippy, licences'
+	@echo 'make bench          the engine and the way from a death to a replacement, against the budget'
+	@echo 'make build          a release build'
+	@echo 'make install        puts the release build in place (PREFIX=$(PREFIX), DESTDIR=)'
+	@echo 'make clean          removes what was built'
+
+demo:
+	@packaging/install-prerequisites demo
+	@echo 'Building Belay (the first time takes some minutes).'
+	@$(CARGO) build --quiet --locked $(addprefix --package ,$(DEMO_CRATES))
+	@$(TARGET)/debug/belay-demo --out $(TARGET)/demo $(if $(filter-out 0 no,$(ONCE)),--once)
+
+test:
+	@tests/run
+
+lint:
+	@packaging/install-prerequisites test
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
+	$(CARGO) deny --locked check licenses bans sources
+	shellcheck packaging/install-prerequisites tests/run .ci/run
+
+bench:
+	@packaging/install-prerequisites demo
+	$(CARGO) bench --locked --package belay-benches
+
+build:
+	$(CARGO) build --release --locked --package belayd --package belay-cli --package belay-agent-libvirt
+
+# Built by whoever called `make build`, installed by root; `make install` alone builds what is missing.
+$(addprefix $(TARGET)/release/,$(INSTALLED)):
+	$(MAKE) build
+
+install: $(addprefix $(TARGET)/$(PROFILE)/,$(INSTALLED))
+	install -D -m 0755 $(TARGET)/$(PROFILE)/belayd $(DESTDIR)$(SBINDIR)/belayd
+	install -D -m 0755 $(TARGET)/$(PROFILE)/belay $(DESTDIR)$(BINDIR)/belay
+	install -D -m 0755 $(TARGET)/$(PROFILE)/belay-agent-libvirt $(DESTDIR)$(LIBEXECDIR)/belay-agent-libvirt
+	ln -sf $(BINDIR)/belay $(DESTDIR)$(SBINDIR)/clustat
+	ln -sf $(BINDIR)/belay $(DESTDIR)$(SBINDIR)/clusvcadm
+	install -d $(DESTDIR)$(UNITDIR)
+	sed -e 's|@SBINDIR@|$(SBINDIR)|g' -e 's|@LIBEXECDIR@|$(LIBEXECDIR)|g' -e 's|@DOCDIR@|$(DOCDIR)|g' \
+	    systemd/belayd.service.in > $(DESTDIR)$(UNITDIR)/belayd.service
+	chmod 0644 $(DESTDIR)$(UNITDIR)/belayd.service
+	install -D -m 0644 systemd/sysusers.d/belay.conf $(DESTDIR)$(SYSUSERSDIR)/belay.conf
+	install -D -m 0644 systemd/tmpfiles.d/belay.conf $(DESTDIR)$(TMPFILESDIR)/belay.conf
+	install -d $(DESTDIR)$(DOCDIR)/decisions
+	install -m 0644 README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE $(DESTDIR)$(DOCDIR)
+	install -m 0644 docs/decisions/*.md $(DESTDIR)$(DOCDIR)/decisions
+	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then \
+	    systemd-sysusers && systemd-tmpfiles --create belay.conf && systemctl daemon-reload && \
+	    echo 'Installed. Write /etc/cluster/cluster.conf, then: systemctl enable --now belayd'; \
+	fi
+
+clean:
+	$(CARGO) clean

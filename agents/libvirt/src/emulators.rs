@@ -1,0 +1,164 @@
+//! The QEMU processes of one hypervisor, found without libvirt's help: through the pid files that its driver writes,
+//! each checked against the process's own command line, because a pid file can outlive its process.
+//!
+//! Never is a process taken for a domain by its pid alone, and never is one looked for outside the hypervisor's own run
+//! directory: several embedded hypervisors, with domains of the same names, may share one machine.
+
+use crate::pidfd::Process;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where the emulators of a hypervisor can be found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Emulators {
+    /// `None` for a hypervisor elsewhere, or one that has no processes (`test:///default`).
+    run_dir: Option<PathBuf>,
+}
+
+/// An emulator that was found alive.
+#[derive(Clone, Debug)]
+pub(crate) struct Emulator {
+    pub(crate) name: String,
+    pub(crate) uuid: String,
+    pub(crate) process: Arc<Process>,
+}
+
+impl Emulators {
+    /// Those of the hypervisor that `uri` names.
+    pub(crate) fn of(uri: &str) -> Self {
+        let session = || std::env::var_os("XDG_RUNTIME_DIR").map(|dir| Path::new(&dir).join("libvirt/qemu/run"));
+        let (base, _) = uri.split_once('?').unwrap_or((uri, ""));
+        let run_dir = match base {
+            "qemu:///system" | "qemu+unix:///system" => Some(PathBuf::from("/run/libvirt/qemu")),
+            "qemu:///session" | "qemu+unix:///session" => session(),
+            "qemu:///embed" => embed_root(uri).map(|root| root.join("run/qemu")),
+            _ => None,
+        };
+        Self { run_dir }
+    }
+
+    /// Whether this hypervisor's domains are processes of this machine, so that a domain without one does not run.
+    pub(crate) fn are_visible(&self) -> bool {
+        self.run_dir.is_some()
+    }
+
+    /// The living process of one domain.
+    pub(crate) fn find(&self, name: &str, uuid: &str) -> Option<Emulator> {
+        let dir = self.run_dir.as_deref()?;
+        self.read(&dir.join(format!("{name}.pid"))).filter(|found| found.name == name && found.uuid == uuid)
+    }
+
+    /// The living processes of all domains.
+    pub(crate) fn all(&self) -> Vec<Emulator> {
+        let Some(entries) = self.run_dir.as_deref().and_then(|dir| fs::read_dir(dir).ok()) else { return Vec::new() };
+        let files = entries.flatten().map(|entry| entry.path());
+        files.filter(|path| path.extension().is_some_and(|e| e == "pid")).filter_map(|path| self.read(&path)).collect()
+    }
+
+    fn read(&self, file: &Path) -> Option<Emulator> {
+        let pid = fs::read_to_string(file).ok()?.trim().parse().ok()?;
+        let process = Process::open(pid).ok()?;
+        let (name, uuid) = identity(&fs::read(format!("/proc/{pid}/cmdline")).ok()?)?;
+        let named_so = file.file_stem().is_some_and(|stem| stem.to_str() == Some(&name));
+        (named_so && !process.is_dead()).then(|| Emulator { name, uuid, process: Arc::new(process) })
+    }
+}
+
+/// The root directory that a `qemu:///embed` URI names.
+pub(crate) fn embed_root(uri: &str) -> Option<PathBuf> {
+    let (base, query) = uri.split_once('?')?;
+    if base != "qemu:///embed" {
+        return None;
+    }
+    query.split('&').find_map(|pair| pair.strip_prefix("root=")).map(|root| PathBuf::from(percent_decoded(root)))
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let code = tail
+            .get(..2)
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match (first, code) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The domain's name and UUID from QEMU's arguments, as libvirt writes them: `-name guest=NAME,…` (a comma in the name
+/// is doubled) and `-uuid UUID`.
+fn identity(cmdline: &[u8]) -> Option<(String, String)> {
+    let arguments: Vec<_> = cmdline.split(|b| *b == 0).map(String::from_utf8_lossy).collect();
+    let after = |flag: &str| arguments.iter().position(|a| a == flag).and_then(|i| arguments.get(i + 1));
+    let name = unescaped(after("-name")?.strip_prefix("guest=")?);
+    Some((name, after("-uuid")?.to_lowercase()))
+}
+
+fn unescaped(option: &str) -> String {
+    let mut name = String::new();
+    let mut letters = option.chars().peekable();
+    while let Some(c) = letters.next() {
+        if c == ',' && letters.next_if_eq(&',').is_none() {
+            break;
+        }
+        name.push(c);
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UUID: &str = "11111111-2222-3333-4444-555555555555";
+
+    #[test]
+    fn a_domain_is_known_by_what_its_emulator_was_started_with() {
+        let line = format!("/usr/bin/qemu\0-name\0guest=web1,debug-threads=on\0-S\0-uuid\0{UUID}\0");
+        assert_eq!(identity(line.as_bytes()), Some(("web1".into(), UUID.into())));
+    }
+
+    #[test]
+    fn a_comma_in_a_name_is_part_of_it() {
+        let line = format!("qemu\0-name\0guest=a,,b,debug-threads=on\0-uuid\0{UUID}");
+        assert_eq!(identity(line.as_bytes()), Some(("a,b".into(), UUID.into())));
+    }
+
+    #[test]
+    fn a_process_that_is_no_emulator_has_no_identity() {
+        for line in ["", "sleep\x00100", "qemu\0-name", "qemu\0-name\0guest=a", "qemu\0-uuid\0x"] {
+            assert_eq!(identity(line.as_bytes()), None, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_pid_file_whose_pid_belongs_to_another_program_is_not_believed() -> std::io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        fs::create_dir_all(dir.path().join("run/qemu"))?;
+        fs::write(dir.path().join("run/qemu/web1.pid"), std::process::id().to_string())?;
+        let emulators = Emulators::of(&format!("qemu:///embed?root={}", dir.path().display()));
+        assert!(emulators.find("web1", UUID).is_none() && emulators.all().is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn the_root_of_an_embedded_hypervisor_is_read_from_its_uri() {
+        assert_eq!(embed_root("qemu:///embed?root=/a%20b/c"), Some("/a b/c".into()));
+        assert_eq!(embed_root("qemu:///embed?x=1&root=/r"), Some("/r".into()));
+        assert_eq!(embed_root("qemu:///system"), None);
+        assert!(!Emulators::of("test:///default").are_visible());
+        assert!(!Emulators::of("qemu+ssh://other/system").are_visible());
+        assert!(Emulators::of("qemu:///system").are_visible());
+    }
+}

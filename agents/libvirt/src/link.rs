@@ -1,0 +1,223 @@
+//! The connection to libvirt: opened, kept, lost and opened again, with the daemon told each time it changes.
+//!
+//! ```text
+//!   opening ──ok──► connected ──closed, or a call finds it dead──► lost ──0.2 s, 0.4 s … 5 s──► opening
+//!      └──error or 10 s of silence──► lost           connected ⇄ silent (a list got no answer)
+//! ```
+//!
+//! Opening can hang as any call of libvirt's can, so it happens on a thread of its own; there is never more than one of
+//! those. While there is no connection, calls fail with `unreachable`: what is unknown is never reported as stopped.
+
+use crate::emulators::embed_root;
+use crate::native::{self, Notice, Subscription};
+use crate::output::Output;
+use crate::world::World;
+use belay_proto::agent::{AgentEvent, Fault, FaultKind};
+use std::fs;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+use virt::connect::Connect;
+
+/// After this long without an answer, libvirt counts as unreachable; the attempt goes on.
+const OPEN_PATIENCE: Duration = Duration::from_secs(10);
+const BACKOFF_MIN: Duration = Duration::from_millis(200);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// libvirtd is asked for a sign of life after this many seconds of silence, and given up after three without one.
+const KEEPALIVE_S: i32 = 5;
+const KEEPALIVE_COUNT: u32 = 3;
+
+/// An open connection.
+pub(crate) struct Connection {
+    number: u64,
+    connect: Arc<Connect>,
+    _subscription: Subscription,
+}
+
+impl Connection {
+    /// The connection for libvirt calls.
+    pub(crate) fn connect(&self) -> &Connect {
+        &self.connect
+    }
+}
+
+/// The agent's way to libvirt.
+pub(crate) struct Link {
+    uri: String,
+    state: Mutex<State>,
+    changed: Condvar,
+    world: Arc<World>,
+    output: Arc<Output>,
+}
+
+#[derive(Default)]
+struct State {
+    connection: Option<Arc<Connection>>,
+    /// The last thing the daemon was told: `None` at first.
+    told: Option<Result<(), String>>,
+    silent: bool,
+}
+
+impl Link {
+    /// Starts connecting, and the thread that receives what libvirt says.
+    pub(crate) fn start(uri: &str, world: Arc<World>, output: Arc<Output>) -> Arc<Self> {
+        let uri = uri.to_owned();
+        let this = Arc::new(Self { uri, state: Mutex::default(), changed: Condvar::new(), world, output });
+        let (notices, received) = mpsc::channel();
+        let listener = Arc::clone(&this);
+        crate::spawn("notices", move || listener.listen(&received));
+        let keeper = Arc::clone(&this);
+        crate::spawn("link", move || keeper.keep(&notices));
+        this
+    }
+
+    /// The connection, if there is one.
+    pub(crate) fn connection(&self) -> Result<Arc<Connection>, Fault> {
+        let state = self.lock();
+        state.connection.clone().ok_or_else(|| {
+            let why = match &state.told {
+                Some(Err(reason)) => reason.as_str(),
+                _ => "not connected yet",
+            };
+            Fault { kind: FaultKind::Unreachable, message: format!("{} cannot be reached: {why}", self.uri) }
+        })
+    }
+
+    /// Somebody found that this connection is dead.
+    pub(crate) fn lost(&self, number: u64, reason: &str) {
+        let mut state = self.lock();
+        let Some(connection) = state.connection.take_if(|connection| connection.number == number) else { return };
+        release(connection);
+        self.tell(&mut state, Err(reason.to_owned()));
+        self.changed.notify_all();
+    }
+
+    /// A call on this connection failed: was it the call, or the connection?
+    pub(crate) fn check(&self, connection: &Connection) -> bool {
+        let alive = connection.connect.is_alive().unwrap_or(false);
+        if !alive {
+            self.lost(connection.number, "the connection to libvirtd is closed");
+        }
+        alive
+    }
+
+    /// libvirt did not answer a list on this connection in time.
+    pub(crate) fn silent(&self, connection: &Connection) {
+        self.set_silent(connection, true);
+    }
+
+    /// libvirt answered a list on this connection.
+    pub(crate) fn answers(&self, connection: &Connection) {
+        self.set_silent(connection, false);
+    }
+
+    fn set_silent(&self, connection: &Connection, silent: bool) {
+        let mut state = self.lock();
+        let current = state.connection.as_ref().is_some_and(|current| current.number == connection.number);
+        if current && state.silent != silent {
+            state.silent = silent;
+            let news = if silent { Err("libvirt does not answer".to_owned()) } else { Ok(()) };
+            self.tell(&mut state, news);
+        }
+    }
+
+    fn tell(&self, state: &mut State, news: Result<(), String>) {
+        if state.told.as_ref() == Some(&news) {
+            return;
+        }
+        self.output.event(match &news {
+            Ok(()) => AgentEvent::Connected,
+            Err(reason) => AgentEvent::Disconnected { reason: reason.clone() },
+        });
+        state.told = Some(news);
+    }
+
+    fn listen(&self, notices: &Receiver<Notice>) {
+        for notice in notices {
+            match notice {
+                Notice::Domain { name, uuid, change } => self.world.libvirt_says(&name, &uuid, &change),
+                Notice::Closed { connection, reason } => self.lost(connection, reason),
+            }
+        }
+    }
+
+    fn keep(&self, notices: &Sender<Notice>) {
+        let mut backoff = BACKOFF_MIN;
+        for number in 0.. {
+            match self.open(number, notices) {
+                Ok(connection) => {
+                    backoff = BACKOFF_MIN;
+                    self.use_until_lost(connection);
+                }
+                Err(reason) => {
+                    let mut state = self.lock();
+                    self.tell(&mut state, Err(reason));
+                }
+            }
+            thread::sleep(backoff);
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+        }
+    }
+
+    /// Opens a connection, however long it takes; the daemon is told when it takes too long.
+    fn open(&self, number: u64, notices: &Sender<Notice>) -> Result<Connection, String> {
+        let (uri, notices) = (self.uri.clone(), notices.clone());
+        let (done, result) = mpsc::channel();
+        crate::spawn("open", move || {
+            let _ = done.send(open(&uri, number, &notices));
+        });
+        if let Ok(result) = result.recv_timeout(OPEN_PATIENCE) {
+            return result;
+        }
+        let mut state = self.lock();
+        self.tell(&mut state, Err(format!("libvirt does not answer for {} s", OPEN_PATIENCE.as_secs())));
+        drop(state);
+        result.recv().unwrap_or_else(|_| Err("the attempt to connect failed; see the agent's log".into()))
+    }
+
+    fn use_until_lost(&self, connection: Connection) {
+        let asked = Instant::now();
+        let first = self.lock().told.is_none();
+        let rows = match native::active_domains(connection.connect()) {
+            Ok(rows) => rows,
+            Err(error) => {
+                let mut state = self.lock();
+                self.tell(&mut state, Err(error.message().to_owned()));
+                return release(Arc::new(connection));
+            }
+        };
+        let mut state = self.lock();
+        state.connection = Some(Arc::new(connection));
+        state.silent = false;
+        self.tell(&mut state, Ok(()));
+        drop(state);
+        self.world.reconcile(&rows, asked, first);
+        let mut state = self.lock();
+        while state.connection.is_some() {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn open(uri: &str, number: u64, notices: &Sender<Notice>) -> Result<Connection, String> {
+    if let Some(root) = embed_root(uri) {
+        fs::create_dir_all(&root).map_err(|error| format!("cannot create {}: {error}", root.display()))?;
+    }
+    let connect = Connect::open(Some(uri)).map_err(|error| error.message().to_owned())?;
+    // Drivers inside this process, and those without keepalive, refuse; they have no connection that could hang.
+    let _ = connect.set_keep_alive(KEEPALIVE_S, KEEPALIVE_COUNT);
+    let connect = Arc::new(connect);
+    let subscription =
+        Subscription::new(&connect, number, notices).map_err(|error| format!("no events: {}", error.message()))?;
+    Ok(Connection { number, connect, _subscription: subscription })
+}
+
+/// Gives a connection back on a thread of its own: saying goodbye to a hung libvirtd takes as long as it hangs.
+fn release(connection: Arc<Connection>) {
+    crate::spawn("close", move || drop(connection));
+}

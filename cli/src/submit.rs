@@ -1,0 +1,122 @@
+//! Hands a request to the daemon and stays with it until its outcome is known, also across a restart of the daemon:
+//! the request carries an id, so asking again never does anything twice (design S12).
+
+use crate::client::{Client, ClientError};
+use crate::console::Console;
+use belay_proto::control::{ControlError, SubmitParameters, Verdict};
+use belay_proto::entry::Request;
+use belay_proto::{RequestId, Span};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long a daemon may be away before the command gives up.
+pub(crate) const RECONNECT: Span = Span::seconds(60);
+
+/// A connection that held this long had found its daemon: when it breaks, patience begins anew.
+const SETTLED: Duration = Duration::from_secs(5);
+
+/// The variable that sets another time.
+pub(crate) const RECONNECT_VARIABLE: &str = "BELAY_RECONNECT";
+
+/// How patient the command is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// With a daemon that went away.
+    pub(crate) reconnect: Duration,
+    /// With the request; `None` waits for as long as it takes.
+    pub(crate) wait: Option<Duration>,
+}
+
+impl Patience {
+    /// As the environment has it.
+    pub(crate) fn from_environment() -> Self {
+        let set = std::env::var(RECONNECT_VARIABLE).ok().and_then(|text| text.parse::<Span>().ok());
+        Self { reconnect: set.unwrap_or(RECONNECT).into(), wait: None }
+    }
+}
+
+/// How it ended.
+pub(crate) enum Ended {
+    /// With a verdict.
+    Verdict(Verdict),
+    /// The patience with the request is over; it stays in force.
+    StillWorking(RequestId),
+}
+
+/// A new id, never used before.
+pub(crate) fn new_id() -> Result<RequestId, ClientError> {
+    uuid::Uuid::new_v4()
+        .to_string()
+        .parse()
+        .map_err(|error: belay_proto::ids::IdError| ClientError::Strange(error.to_string()))
+}
+
+/// Submits over `client`, and over new connections when it breaks.
+pub(crate) fn submit(
+    client: Client,
+    path: &Path,
+    request: Request,
+    patience: Patience,
+    console: &mut Console,
+) -> Result<Ended, ClientError> {
+    let id = new_id()?;
+    let parameters = SubmitParameters { id: id.clone(), request };
+    let deadline = patience.wait.map(|wait| Instant::now() + wait);
+    let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+    let mut connected = Ok(client);
+    let mut away: Option<Away> = None;
+    loop {
+        let asked = Instant::now();
+        let tried = connected.and_then(|mut client| client.call("Submit", &parameters, deadline.map(left)));
+        let problem = match tried {
+            Ok(verdict) => return Ok(Ended::Verdict(verdict)),
+            Err(ClientError::TimedOut) if deadline.is_some_and(|deadline| left(deadline).is_zero()) => {
+                return Ok(Ended::StillWorking(id));
+            }
+            Err(problem) if passes(&problem) => problem,
+            Err(problem) => return Err(problem),
+        };
+        if asked.elapsed() > SETTLED {
+            away = None;
+        }
+        let away = away.get_or_insert_with(|| {
+            console.tell(&format!("{problem}; asking again for up to {}", Span::from(patience.reconnect)));
+            Away::new(patience.reconnect)
+        });
+        let Some(pause) = away.next_pause() else { return Err(problem) };
+        if deadline.is_some_and(|deadline| left(deadline) <= pause) {
+            return Ok(Ended::StillWorking(id));
+        }
+        std::thread::sleep(pause);
+        connected = Client::connect(path);
+    }
+}
+
+/// Whether a restart of the daemon, or a little time, mends it.
+fn passes(problem: &ClientError) -> bool {
+    match problem {
+        ClientError::Unreachable { .. } | ClientError::Broken(_) | ClientError::TimedOut => true,
+        ClientError::Refused(ControlError::Unavailable { .. }) => true,
+        ClientError::Refused(_) | ClientError::Strange(_) => false,
+    }
+}
+
+/// A daemon that is away: when to look again, and when to stop.
+#[derive(Debug)]
+pub(crate) struct Away {
+    until: Instant,
+    pause: Duration,
+}
+
+impl Away {
+    pub(crate) fn new(limit: Duration) -> Self {
+        Self { until: Instant::now() + limit, pause: Duration::from_millis(50) }
+    }
+
+    /// How long to wait before the next look, doubling up to a second; `None` when it was long enough.
+    pub(crate) fn next_pause(&mut self) -> Option<Duration> {
+        let pause = self.pause;
+        self.pause = (pause * 2).min(Duration::from_secs(1));
+        (Instant::now() + pause <= self.until).then_some(pause)
+    }
+}

@@ -1,0 +1,145 @@
+//! What a majority has on disk. Nothing is acted on and nothing is answered before (design S5): whatever quorate view
+//! comes next, one of its members knows of it.
+
+use super::{Action, Node};
+use belay_proto::history::Severity;
+use belay_proto::ring::{RingMessage, RoundId};
+use belay_proto::{Index, NodeId};
+use std::collections::BTreeMap;
+
+/// Who has what on disk.
+#[derive(Debug)]
+pub(super) struct Commit {
+    /// The last entry on this host's own disk.
+    mine: Index,
+    /// What members of the round have said.
+    members: BTreeMap<NodeId, Index>,
+    committed: Index,
+}
+
+impl Commit {
+    pub(super) fn new(persisted: Index) -> Self {
+        Self { mine: persisted, members: BTreeMap::new(), committed: Index(0) }
+    }
+
+    pub(super) fn committed(&self) -> Index {
+        self.committed
+    }
+
+    pub(super) fn new_round(&mut self, members: &[NodeId]) {
+        self.members = members.iter().map(|id| (*id, Index(0))).collect();
+    }
+
+    /// The state was replaced by a peer's: what this host has on disk counts for nothing until it says so again.
+    pub(super) fn taken_over(&mut self) {
+        self.mine = Index(0);
+        self.committed = Index(0);
+    }
+
+    /// The greatest index that members with enough votes have reached.
+    fn count(&mut self, votes: impl Fn(NodeId) -> u32, needed: Needed) {
+        let mut reached: Vec<(Index, u32)> = self.members.iter().map(|(id, index)| (*index, votes(*id))).collect();
+        reached.sort_unstable_by_key(|(index, _)| std::cmp::Reverse(*index));
+        let mut sum = 0;
+        for (position, (index, vote)) in reached.iter().enumerate() {
+            sum += vote;
+            let enough = match needed {
+                Needed::All => position + 1 == reached.len(),
+                Needed::Votes(votes) => sum >= votes,
+            };
+            if enough {
+                self.committed = self.committed.max(*index);
+                return;
+            }
+        }
+    }
+}
+
+/// Who must have an entry.
+#[derive(Clone, Copy)]
+enum Needed {
+    /// Every member of the view: before there is a configuration, and with `two_node`, where one member is a quorum and
+    /// so a majority would not meet the next quorum.
+    All,
+    /// Members with this many votes.
+    Votes(u32),
+}
+
+impl Node {
+    /// The store has written up to here.
+    pub(super) fn persisted(&mut self, index: Index) {
+        if self.disk_trouble.take().is_some() {
+            self.log(Severity::Notice, "the store can be written again");
+        }
+        // What was on its way to the disk when the state was replaced does not count for the new one.
+        if index <= self.state.index() {
+            self.commit.mine = self.commit.mine.max(index);
+        }
+        self.acknowledge();
+    }
+
+    pub(super) fn persist_failed(&mut self, reason: String) {
+        if self.disk_trouble.as_ref() != Some(&reason) {
+            let text = format!("the store cannot be written; nothing is acknowledged until it can: {reason}");
+            self.log(Severity::Critical, text);
+        }
+        self.disk_trouble = Some(reason);
+    }
+
+    /// Tells the others what this host has on disk.
+    pub(super) fn acknowledge(&mut self) {
+        let Some(id) = self.sync.joined().and_then(|round| round.id) else { return };
+        self.actions.push(Action::Propose(RingMessage::Persisted { round: id, index: self.commit.mine }));
+    }
+
+    pub(super) fn peer_persisted(&mut self, from: NodeId, round: RoundId, index: Index) {
+        if self.round().and_then(|round| round.id) != Some(round) {
+            return;
+        }
+        if let Some(reached) = self.commit.members.get_mut(&from) {
+            *reached = (*reached).max(index);
+        }
+        let config = self.state.config();
+        let needed = match config {
+            Some(config) if !config.two_node => Needed::Votes(config.quorum()),
+            _ => Needed::All,
+        };
+        let votes = |id| config.and_then(|c| c.nodes.get(&id)).map_or(0, |node| node.votes);
+        self.commit.count(votes, needed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn commit(reached: &[(u32, u64)]) -> Commit {
+        let mut commit = Commit::new(Index(0));
+        commit.members = reached.iter().map(|(id, index)| (NodeId(*id), Index(*index))).collect();
+        commit
+    }
+
+    #[test]
+    fn an_entry_counts_when_members_with_enough_votes_have_it() {
+        let mut three = commit(&[(1, 9), (2, 7), (3, 0)]);
+        three.count(|_| 1, Needed::Votes(2));
+        assert_eq!(three.committed(), Index(7));
+    }
+
+    #[test]
+    fn in_a_cluster_of_two_both_must_have_it_while_both_are_there() {
+        let mut both = commit(&[(1, 9), (2, 4)]);
+        both.count(|_| 1, Needed::All);
+        assert_eq!(both.committed(), Index(4));
+        let mut alone = commit(&[(1, 9)]);
+        alone.count(|_| 1, Needed::All);
+        assert_eq!(alone.committed(), Index(9));
+    }
+
+    #[test]
+    fn a_member_without_votes_does_not_help() {
+        let mut with_guest = commit(&[(1, 9), (2, 0), (9, 9)]);
+        with_guest.count(|id| u32::from(id.0 < 9), Needed::Votes(2));
+        assert_eq!(with_guest.committed(), Index(0));
+    }
+}

@@ -1,0 +1,451 @@
+//! The node: what one host does on its own account, as a pure machine.
+//!
+//! It joins, synchronises, proposes, applies, persists and hands out work. The shell around it (tokio in the daemon, the
+//! event queue in the simulator) calls [`Node::step`] with everything that happens and carries out the actions that come
+//! back, in order. The node never blocks, never waits and never asks what time it is.
+//!
+//! ```text
+//!        RingView              all Hellos in            Quorate in order
+//!  out ───────────► syncing ─────────────────► joined ───────────────────► quorate: entries apply
+//!   ▲                  ▲                         │ behind: wait for the snapshot first
+//!   │ RingDown         └──── RingView ───────────┘
+//!   └──── from anywhere
+//! ```
+//!
+//! What must never happen here: an entry applied while inquorate; work handed out that a majority does not have on disk;
+//! a request answered before a majority has the answer on disk.
+
+mod commit;
+mod proposals;
+mod sync;
+
+use crate::state::State;
+use crate::state::work::Assignments;
+use belay_proto::control::{Phase, Status, Verdict, WhyReply};
+use belay_proto::entry::{Entry, Request, What};
+use belay_proto::history::{HistoryEvent, Severity};
+use belay_proto::ring::{RingId, RingMessage};
+use belay_proto::{BootId, Incarnation, Index, NodeId, RequestId, ServiceName, Term, Timestamp};
+use commit::Commit;
+use proposals::Proposals;
+use std::collections::BTreeSet;
+use sync::{Round, Sync};
+
+/// The present moment, as the shell measures it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Now {
+    /// Milliseconds on a clock that never jumps and goes on during suspend.
+    pub mono_ms: u64,
+    /// What the host's calendar says.
+    pub wall: Timestamp,
+}
+
+/// Who this node is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its id.
+    pub node: NodeId,
+    /// This life of the host.
+    pub boot: BootId,
+    /// This life of the daemon.
+    pub incarnation: Incarnation,
+    /// The software's version, for the history.
+    pub software: String,
+}
+
+/// Something that happened to this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The ring's membership changed.
+    RingView {
+        /// The ring's id.
+        ring: RingId,
+        /// The members, this one included.
+        members: Vec<NodeId>,
+        /// The hosts the ring itself contains.
+        hosts: Vec<NodeId>,
+    },
+    /// The ring delivered a message.
+    RingMessage {
+        /// Who sent it.
+        from: NodeId,
+        /// What.
+        message: RingMessage,
+    },
+    /// The quorum service spoke.
+    RingQuorum {
+        /// Of which ring.
+        ring: RingId,
+        /// Its verdict.
+        quorate: bool,
+    },
+    /// The ring is gone.
+    RingDown {
+        /// Why.
+        reason: String,
+    },
+    /// The store has everything up to here on disk.
+    Persisted {
+        /// The last entry.
+        index: Index,
+    },
+    /// The store cannot write; it goes on trying.
+    PersistFailed {
+        /// Why.
+        reason: String,
+    },
+    /// Somebody asks for something through this host.
+    Submit {
+        /// The request's id.
+        id: RequestId,
+        /// Who asks.
+        by: String,
+        /// What.
+        request: Request,
+    },
+    /// An executor reports.
+    Report(What),
+    /// The local `cluster.conf`, checked.
+    ConfigFile {
+        /// Its `config_version`.
+        version: u64,
+        /// Its text.
+        text: String,
+    },
+    /// The wake-up that was asked for, or any other moment.
+    Timer,
+    /// The daemon is told to end.
+    Leave {
+        /// Whether its VMs are stopped first.
+        stop_vms: bool,
+    },
+}
+
+/// Something the shell has to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Send through the ring.
+    Propose(RingMessage),
+    /// Write entries to the store and report [`Event::Persisted`] when they are on disk.
+    Persist(Vec<PersistRecord>),
+    /// Replace everything in the store by this snapshot, and report when it is on disk.
+    PersistSnapshot {
+        /// The last entry it contains.
+        index: Index,
+        /// Its term.
+        term: Term,
+        /// The state.
+        json: String,
+    },
+    /// Hand to the executors. They get the whole list each time.
+    Assign(Assignments),
+    /// Whether executors may act at all.
+    Quorate(bool),
+    /// Answer a request that came in through this host.
+    Reply {
+        /// Which.
+        id: RequestId,
+        /// The answer.
+        verdict: Verdict,
+    },
+    /// Show these to whoever follows the history.
+    Publish(Vec<HistoryEvent>),
+    /// Send [`Event::Timer`] at this moment of the monotonic clock, replacing what was asked before.
+    WakeAt(u64),
+    /// Leave the ring and end.
+    LeaveRing,
+    /// Tell the host's log.
+    Log(Severity, String),
+}
+
+/// An entry for the store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PersistRecord {
+    /// Its position.
+    pub index: Index,
+    /// The term it was applied in.
+    pub term: Term,
+    /// The running hash with it.
+    pub chain: u64,
+    /// The entry.
+    pub entry: Entry,
+    /// What happened because of it.
+    pub events: Vec<HistoryEvent>,
+}
+
+/// How often a member says that it is there.
+pub const HEARTBEAT_MS: u64 = 1000;
+/// After how long without a word a member of the ring counts as silent.
+pub const SILENT_AFTER_MS: u64 = 15_000;
+/// How long other members give the lowest one to propose a tick.
+const TICK_STEP_MS: u64 = 300;
+
+/// One host's part in the cluster.
+#[derive(Debug)]
+pub struct Node {
+    identity: Identity,
+    state: State,
+    sync: Sync,
+    commit: Commit,
+    proposals: Proposals,
+    /// Requests whose asker waits at this host.
+    waiters: BTreeSet<RequestId>,
+    /// What the quorum service said last.
+    ring_quorum: Option<(RingId, bool)>,
+    quorate: bool,
+    file: Option<(u64, String)>,
+    file_offered_in: Option<Term>,
+    disk_trouble: Option<String>,
+    leaving: Option<bool>,
+    leave_proposed: bool,
+    left: bool,
+    /// Cluster time at a moment of the monotonic clock.
+    anchor: (u64, Timestamp),
+    last_ring_ms: u64,
+    heartbeat_due_ms: u64,
+    tick_due_ms: u64,
+    assigned: Option<Assignments>,
+    assigned_for: Option<(Index, Index)>,
+    actions: Vec<Action>,
+}
+
+impl Node {
+    /// A node that has just started, with the state its store had. `persisted` is the last entry of that state.
+    #[must_use]
+    pub fn new(identity: Identity, state: State, now: Now) -> Self {
+        let anchor = (now.mono_ms, now.wall.max(state.time()));
+        let persisted = state.index();
+        Self {
+            commit: Commit::new(persisted),
+            proposals: Proposals::default(),
+            sync: Sync::Out,
+            waiters: BTreeSet::new(),
+            ring_quorum: None,
+            quorate: false,
+            file: None,
+            file_offered_in: None,
+            disk_trouble: None,
+            leaving: None,
+            leave_proposed: false,
+            left: false,
+            anchor,
+            last_ring_ms: now.mono_ms,
+            heartbeat_due_ms: now.mono_ms,
+            tick_due_ms: now.mono_ms,
+            assigned: None,
+            assigned_for: None,
+            actions: Vec::new(),
+            identity,
+            state,
+        }
+    }
+
+    /// The replicated state as this host has it.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Who this is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Whether entries apply.
+    #[must_use]
+    pub fn quorate(&self) -> bool {
+        self.quorate
+    }
+
+    /// The last entry a majority has on disk.
+    #[must_use]
+    pub fn committed(&self) -> Index {
+        self.commit.committed()
+    }
+
+    /// Takes in something that happened and says what to do about it.
+    pub fn step(&mut self, now: Now, event: Event) -> Vec<Action> {
+        match event {
+            Event::RingView { ring, members, hosts } => self.ring_view(now, ring, members, hosts),
+            Event::RingMessage { from, message } => self.ring_message(now, from, message),
+            Event::RingQuorum { ring, quorate } => self.ring_quorum_says(now, ring, quorate),
+            Event::RingDown { reason } => self.ring_down(&reason),
+            Event::Persisted { index } => self.persisted(index),
+            Event::PersistFailed { reason } => self.persist_failed(reason),
+            Event::Submit { id, by, request } => self.submit(now, id, by, request),
+            Event::Report(what) => self.report(now, what),
+            Event::ConfigFile { version, text } => self.file_changed(version, text),
+            Event::Timer => {}
+            Event::Leave { stop_vms } => self.leaving = Some(stop_vms),
+        }
+        self.offer_config(now);
+        self.leave_if_told(now);
+        self.keep_time(now);
+        self.hand_out();
+        std::mem::take(&mut self.actions)
+    }
+
+    /// Cluster time: runs with the monotonic clock and is never behind an entry that was applied, so that a jump of the
+    /// calendar on one host does not move the cluster's clock.
+    fn clock(&self, now: Now) -> Timestamp {
+        let (mono, time) = self.anchor;
+        Timestamp(time.0.saturating_add(now.mono_ms.saturating_sub(mono)))
+    }
+
+    fn ring_message(&mut self, now: Now, from: NodeId, message: RingMessage) {
+        self.last_ring_ms = now.mono_ms;
+        if let Some(round) = self.sync.round_mut() {
+            round.heard.insert(from, now.mono_ms);
+        }
+        match message {
+            RingMessage::Sync { round, ring, hosts } => self.sync_opened(now, from, round, ring, hosts),
+            RingMessage::Hello(hello) => self.hello(now, from, hello),
+            RingMessage::Snapshot(part) => self.snapshot_part(now, part),
+            ordered => self.in_order(now, from, ordered),
+        }
+    }
+
+    /// Messages that depend on the state wait for the snapshot while this host is behind.
+    fn in_order(&mut self, now: Now, from: NodeId, message: RingMessage) {
+        let Some(round) = self.sync.joined_mut() else { return };
+        if let Some(awaited) = &mut round.awaiting {
+            awaited.buffer.push((from, message));
+            return;
+        }
+        match message {
+            RingMessage::Quorate { round, time } => self.became_quorate(now, round, time),
+            RingMessage::QuorumLost { round } => self.lost_quorum(round),
+            RingMessage::Entry(entry) => self.entry(now, from, &entry),
+            RingMessage::Persisted { round, index } => self.peer_persisted(from, round, index),
+            RingMessage::Sync { .. } | RingMessage::Hello(_) | RingMessage::Snapshot(_) => {}
+        }
+    }
+
+    fn entry(&mut self, now: Now, from: NodeId, entry: &Entry) {
+        if !self.quorate || entry.from != from {
+            return;
+        }
+        self.apply(now, entry);
+        if from == self.identity.node {
+            self.proposals.delivered(&entry.what);
+        }
+    }
+
+    fn apply(&mut self, now: Now, entry: &Entry) {
+        let events = self.state.apply(entry);
+        if self.state.time() > self.clock(now) {
+            self.anchor = (now.mono_ms, self.state.time());
+        }
+        let record = PersistRecord {
+            index: self.state.index(),
+            term: self.state.term(),
+            chain: self.state.chain(),
+            entry: entry.clone(),
+            events: events.clone(),
+        };
+        self.actions.push(Action::Persist(vec![record]));
+        if !events.is_empty() {
+            self.actions.push(Action::Publish(events));
+        }
+    }
+
+    /// Gives executors what changed, and askers the answers that are safe to give.
+    fn hand_out(&mut self) {
+        let committed = self.commit.committed();
+        let answered: Vec<(RequestId, Verdict)> = self
+            .waiters
+            .iter()
+            .filter_map(|id| {
+                let (verdict, at) = self.state.answer_to(id)?;
+                (at <= committed).then(|| (id.clone(), verdict.clone()))
+            })
+            .collect();
+        for (id, verdict) in answered {
+            self.waiters.remove(&id);
+            self.actions.push(Action::Reply { id, verdict });
+        }
+        let key = (self.state.index(), committed);
+        if !self.quorate || self.assigned_for == Some(key) {
+            return;
+        }
+        self.assigned_for = Some(key);
+        let assignments = self.state.assignments(self.identity.node, committed);
+        if self.assigned.as_ref() != Some(&assignments) {
+            self.assigned = Some(assignments.clone());
+            self.actions.push(Action::Assign(assignments));
+        }
+    }
+
+    /// Entries stop applying: executors get nothing more to do.
+    fn stop_working(&mut self) {
+        self.assigned_for = None;
+        if self.quorate {
+            self.quorate = false;
+            self.actions.push(Action::Quorate(false));
+        }
+        if self.assigned.take().is_some_and(|given| given != Assignments::default()) {
+            self.actions.push(Action::Assign(Assignments::default()));
+        }
+    }
+
+    fn log(&mut self, severity: Severity, text: impl Into<String>) {
+        self.actions.push(Action::Log(severity, text.into()));
+    }
+
+    fn phase(&self) -> Phase {
+        match &self.sync {
+            _ if self.leaving.is_some() => Phase::Leaving,
+            Sync::Out => Phase::Joining,
+            Sync::Syncing(_) => Phase::Synchronising,
+            Sync::Joined(round) if round.awaiting.is_some() => Phase::Synchronising,
+            Sync::Joined(_) => Phase::Working,
+        }
+    }
+
+    /// The whole picture for people, from this host's own copy of the state.
+    #[must_use]
+    pub fn status(&self, now: Now) -> Status {
+        let state = &self.state;
+        let mut alarms = state.alarms();
+        if let Some(reason) = &self.disk_trouble {
+            alarms.insert(0, format!("this host cannot write its store, so it acknowledges nothing: {reason}"));
+        }
+        if let Some(why) = self.sync.round().and_then(|round| round.trouble.clone()) {
+            alarms.insert(0, why);
+        }
+        let present: Vec<NodeId> = self.sync.members().to_vec();
+        let mut members = state.member_statuses(self.identity.node);
+        for member in &mut members {
+            // The state's members are those of the last quorate view; without quorum only the ring knows who is there.
+            if !self.quorate {
+                member.online = present.contains(&member.id);
+            }
+        }
+        Status {
+            cluster: state.config().map(|config| config.name.clone()).unwrap_or_default(),
+            config_version: state.config().map_or(0, |config| config.version),
+            node: self.identity.node,
+            phase: self.phase(),
+            quorate: self.quorate,
+            term: state.term(),
+            index: state.index(),
+            committed: self.commit.committed(),
+            time: self.clock(now),
+            age_ms: now.mono_ms.saturating_sub(self.last_ring_ms),
+            members,
+            services: state.service_statuses(),
+            alarms,
+        }
+    }
+
+    /// How a service came to be in its state.
+    #[must_use]
+    pub fn why(&self, service: &ServiceName) -> Option<WhyReply> {
+        self.state.why(service)
+    }
+
+    fn round(&self) -> Option<&Round> {
+        self.sync.round()
+    }
+}

@@ -1,0 +1,180 @@
+//! What this host wants the others to know, until it has seen that they do.
+//!
+//! A proposal may get lost with the ring it was sent on. Each is kept, in order, until it comes back through the ring,
+//! and proposed again in every new quorate view until then. That it may arrive twice does no harm: requests have ids and
+//! reports have epochs.
+
+use super::{Action, HEARTBEAT_MS, Identity, Node, Now, SILENT_AFTER_MS, TICK_STEP_MS};
+use belay_proto::control::Verdict;
+use belay_proto::entry::{ENTRY_VERSION, Entry, Request, What};
+use belay_proto::ring::{RingMessage, RoundId};
+use belay_proto::{Code, RequestId};
+use std::collections::VecDeque;
+
+/// More unconfirmed proposals than this are damage: the oldest are let go, since level-triggered work reports again.
+const UNCONFIRMED_MAX: usize = 20_000;
+
+/// Proposals that were not seen to arrive.
+#[derive(Debug, Default)]
+pub(super) struct Proposals {
+    unconfirmed: VecDeque<What>,
+    rounds_opened: u64,
+}
+
+impl Proposals {
+    pub(super) fn next_round(&mut self, identity: &Identity) -> RoundId {
+        self.rounds_opened += 1;
+        RoundId { initiator: identity.node, incarnation: identity.incarnation, serial: self.rounds_opened }
+    }
+
+    /// One of this host's proposals came back in order.
+    pub(super) fn delivered(&mut self, what: &What) {
+        // The ring keeps each sender's order, so it is the first one, unless that is a repetition.
+        if let Some(position) = self.unconfirmed.iter().position(|waiting| waiting == what) {
+            self.unconfirmed.remove(position);
+        }
+    }
+}
+
+impl Node {
+    /// Keeps and, if possible, sends.
+    fn propose(&mut self, now: Now, what: What) {
+        if self.proposals.unconfirmed.len() >= UNCONFIRMED_MAX {
+            self.proposals.unconfirmed.pop_front();
+        }
+        self.proposals.unconfirmed.push_back(what.clone());
+        if self.quorate {
+            self.send(now, what);
+        }
+    }
+
+    /// Sends without keeping: what is out of date when it gets lost.
+    fn send(&mut self, now: Now, what: What) {
+        let entry = Entry { version: ENTRY_VERSION, from: self.identity.node, time: self.clock(now), what };
+        self.actions.push(Action::Propose(RingMessage::Entry(entry)));
+    }
+
+    /// A new quorate view: what was on its way may be lost.
+    pub(super) fn repropose(&mut self, now: Now) {
+        let waiting: Vec<What> = self.proposals.unconfirmed.iter().cloned().collect();
+        for what in waiting {
+            self.send(now, what);
+        }
+    }
+
+    pub(super) fn report(&mut self, now: Now, what: What) {
+        // Without quorum what is seen is not news for anybody: after it returns an inventory tells it all. Only ends of
+        // work that was begun must not get lost.
+        let lasting = matches!(what, What::Outcome { .. } | What::FenceOutcome { .. });
+        if lasting || self.quorate {
+            self.propose(now, what);
+        }
+    }
+
+    pub(super) fn submit(&mut self, now: Now, id: RequestId, by: String, request: Request) {
+        if self.state.knows_request(&id) {
+            self.waiters.insert(id);
+            return;
+        }
+        let refusal = if !self.quorate {
+            Some((Code::Quorum, "this host is not in a quorate view".to_owned()))
+        } else if let Some(reason) = &self.disk_trouble {
+            Some((Code::Failure, format!("this host cannot write its store, so it takes no requests: {reason}")))
+        } else if self.leaving.is_some() {
+            Some((Code::Again, "this host is leaving; ask another one".to_owned()))
+        } else {
+            None
+        };
+        if let Some((code, reason)) = refusal {
+            self.actions.push(Action::Reply { id, verdict: Verdict { code, reason, owner: None } });
+            return;
+        }
+        self.waiters.insert(id.clone());
+        self.propose(now, What::Request { id, by, request });
+    }
+
+    /// Offers the local file when it is newer than what the cluster has, once a term.
+    pub(super) fn offer_config(&mut self, now: Now) {
+        let Some((version, text)) = &self.file else { return };
+        if !self.quorate || self.file_offered_in == Some(self.state.term()) {
+            return;
+        }
+        let newer = self.state.config().is_none_or(|config| *version > config.version);
+        self.file_offered_in = Some(self.state.term());
+        if newer {
+            let text = text.clone();
+            self.send(now, What::Config { text });
+        }
+    }
+
+    /// The local file changed.
+    pub(super) fn file_changed(&mut self, version: u64, text: String) {
+        self.file = Some((version, text));
+        self.file_offered_in = None;
+    }
+
+    /// Announces that this host goes, waits for its VMs if they are to be stopped, and goes.
+    pub(super) fn leave_if_told(&mut self, now: Now) {
+        let Some(stop_vms) = self.leaving else { return };
+        if self.left {
+            return;
+        }
+        let ready = !self.quorate || self.leave_proposed && self.state.may_leave(self.identity.node);
+        if ready {
+            self.left = true;
+            self.actions.push(Action::LeaveRing);
+        } else if !self.leave_proposed {
+            self.leave_proposed = true;
+            self.propose(now, What::Leave { stopped: stop_vms });
+        }
+    }
+
+    /// Signs of life, ticks, and whoever gives no sign of life.
+    pub(super) fn keep_time(&mut self, now: Now) {
+        if now.mono_ms >= self.heartbeat_due_ms {
+            self.heartbeat_due_ms = now.mono_ms + HEARTBEAT_MS;
+            self.acknowledge();
+            self.look_for_silent(now);
+        }
+        let mut wake = self.heartbeat_due_ms;
+        if self.quorate
+            && let Some(at) = self.state.wake_at_or_due()
+        {
+            let clock = self.clock(now);
+            if at <= clock {
+                if now.mono_ms >= self.tick_due_ms {
+                    self.send(now, What::Tick);
+                    self.tick_due_ms = now.mono_ms + TICK_STEP_MS;
+                }
+                wake = wake.min(self.tick_due_ms);
+            } else {
+                // The lowest member ticks; the others only if it does not.
+                let rank = self.sync.members().iter().position(|id| *id == self.identity.node).unwrap_or(0);
+                let due = now.mono_ms + at.since(clock).0 + rank as u64 * TICK_STEP_MS;
+                self.tick_due_ms = due;
+                wake = wake.min(due);
+            }
+        }
+        self.actions.push(Action::WakeAt(wake.max(now.mono_ms + 1)));
+    }
+
+    fn look_for_silent(&mut self, now: Now) {
+        let me = self.identity.node;
+        let Some(round) = self.sync.joined().filter(|_| self.quorate) else { return };
+        let old = |id| round.heard.get(&id).is_none_or(|at| now.mono_ms.saturating_sub(*at) > SILENT_AFTER_MS);
+        if old(me) {
+            // Not even this host's own messages come back: the ring is at fault, not the others.
+            return;
+        }
+        let silent: Vec<What> = round
+            .hellos
+            .iter()
+            .filter(|(id, _)| **id != me && old(**id))
+            .filter(|(id, _)| self.state.node(**id).is_some_and(crate::state::member::NodeRecord::in_view))
+            .map(|(id, hello)| What::Silent { node: *id, incarnation: hello.incarnation })
+            .collect();
+        for what in silent {
+            self.send(now, what);
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! Fencing: making sure that a lost host runs nothing, before anything it ran is started elsewhere (design S2).
+//!
+//! A host that is gone without having said goodbye becomes a [`Victim`]. After its delay one member is told to fence it;
+//! when that fails, or that member dies, the next one is, for as long as it takes. Only what the victim ran waits. A
+//! [`FencedProof`] ends it, and there are five ways to one, each with its constructor here and nowhere else.
+
+use super::State;
+use super::history::{Cause, node_event};
+use super::member::{NodeRecord, Standing};
+use super::service::{Phase, ServiceRecord, Wanted};
+use belay_proto::entry::FenceOutcome;
+use belay_proto::history::{EventId, EventKind, Severity};
+use belay_proto::{Index, NodeId, ServiceName, Span, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// How long to wait after a failed attempt; the `override_time` of the original.
+const RETRY_AFTER: Span = Span::seconds(3);
+
+/// How long a dead daemon on a living host may stay away: systemd restarts it at once, an upgrade takes seconds.
+pub const DAEMON_GRACE: Span = Span::seconds(30);
+
+/// Proof that a host runs nothing that Belay started. Whoever holds one may start elsewhere what that host ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FencedProof {
+    how: How,
+    event: EventId,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum How {
+    Confirmed,
+    Acknowledged,
+    NewBoot,
+    CleanStart,
+}
+
+impl FencedProof {
+    /// The host is in the view with a boot id it did not have before: all its processes are gone.
+    pub(super) fn new_boot(event: EventId) -> Self {
+        Self { how: How::NewBoot, event }
+    }
+
+    fn confirmed(event: EventId) -> Self {
+        Self { how: How::Confirmed, event }
+    }
+
+    /// A person vouched for it.
+    pub(super) fn acknowledged(event: EventId) -> Self {
+        Self { how: How::Acknowledged, event }
+    }
+
+    fn clean_start(event: EventId) -> Self {
+        Self { how: How::CleanStart, event }
+    }
+
+    /// A few words for the status.
+    #[must_use]
+    pub fn words(&self) -> &'static str {
+        match self.how {
+            How::Confirmed => "fenced",
+            How::Acknowledged => "acknowledged as off by an administrator",
+            How::NewBoot => "was restarted",
+            How::CleanStart => "taken to be off when the cluster formed (clean_start)",
+        }
+    }
+}
+
+/// A host that must be fenced.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Victim {
+    /// Since when.
+    pub since: Timestamp,
+    /// When the next attempt may begin.
+    pub not_before: Timestamp,
+    /// The number of the first attempt of this loss; reports of lower ones are about an earlier loss.
+    pub first_attempt: u32,
+    /// The attempt under way.
+    pub attempt: Option<Attempt>,
+    /// How many attempts failed.
+    pub failures: u32,
+    /// What the last one said.
+    pub last_failure: Option<String>,
+    /// It has no fence method, so only an administrator's word or its return helps.
+    pub no_method: bool,
+    /// What made it a victim.
+    pub cause: Option<EventId>,
+}
+
+/// One attempt to fence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Its number, never used again for this host.
+    pub number: u32,
+    /// Who carries it out.
+    pub by: NodeId,
+    /// The entry that decided it.
+    pub decided: Index,
+}
+
+impl Victim {
+    /// When there is something to decide about it, if that lies ahead.
+    pub(crate) fn wake_at(&self, now: Timestamp) -> Option<Timestamp> {
+        (self.attempt.is_none() && !self.no_method && self.not_before > now).then_some(self.not_before)
+    }
+}
+
+impl State {
+    /// The hosts that must be fenced.
+    pub fn victims(&self) -> impl Iterator<Item = (NodeId, &Victim)> {
+        self.victims.iter().map(|(id, victim)| (*id, victim))
+    }
+
+    /// Makes victims of all hosts that are absent without proof of being down. While members are joining, absent ones
+    /// may be on their way too: they get the longer delay, so that a cluster that boots does not shoot its slowest host.
+    pub(crate) fn judge_absent(&mut self, joins: bool) {
+        let Some(config) = self.config.clone() else { return };
+        let absent: Vec<(NodeId, Standing)> = self
+            .nodes
+            .iter()
+            .filter(|(id, record)| {
+                matches!(record.standing, Standing::Unknown | Standing::Lost { .. }) && !self.victims.contains_key(id)
+            })
+            .map(|(id, record)| (*id, record.standing.clone()))
+            .collect();
+        for (node, standing) in absent {
+            let daemon = &config.fence_daemon;
+            let delay = match standing {
+                Standing::Unknown if daemon.clean_start => {
+                    self.assume_down(node);
+                    continue;
+                }
+                Standing::Unknown => daemon.post_join_delay,
+                Standing::Lost { host_alive: true } => DAEMON_GRACE,
+                _ if joins => daemon.post_join_delay.max(daemon.post_fail_delay),
+                _ => daemon.post_fail_delay,
+            };
+            self.make_victim(node, &standing, delay);
+        }
+    }
+
+    fn assume_down(&mut self, node: NodeId) {
+        let text = format!("{} is taken to be off, as clean_start says", self.node_name(node));
+        let id = self.note(node_event(EventKind::Fence, Severity::Warning, node, text), None);
+        self.stand_down(node, FencedProof::clean_start(id), "is taken to be off");
+    }
+
+    fn make_victim(&mut self, node: NodeId, standing: &Standing, delay: Span) {
+        let name = self.node_name(node);
+        let why = match standing {
+            Standing::Unknown => "it was not seen since the cluster formed",
+            Standing::Lost { host_alive: true } => "its daemon is gone",
+            _ => "it was lost without a word",
+        };
+        let when = if delay.is_zero() { "now".to_owned() } else { format!("in {delay}, unless it comes back") };
+        let text = format!("{name} is to be fenced {when}: {why}");
+        let record = self.nodes.get(&node);
+        let (cause, attempts) = record.map_or((None, 0), |r| (r.last_event, r.fence_attempts));
+        let id = self.note(node_event(EventKind::Fence, Severity::Warning, node, text), cause);
+        let victim = Victim {
+            since: self.time,
+            not_before: self.time + delay,
+            first_attempt: attempts + 1,
+            attempt: None,
+            failures: 0,
+            last_failure: None,
+            no_method: false,
+            cause: Some(id),
+        };
+        self.victims.insert(node, victim);
+    }
+
+    /// A victim turned out to be in a worse state than thought: its grace ends.
+    pub(crate) fn hasten_fencing(&mut self, node: NodeId) {
+        let delay = self.config.as_ref().map_or(Span::ZERO, |config| config.fence_daemon.post_fail_delay);
+        let soon = self.time + delay;
+        if let Some(victim) = self.victims.get_mut(&node) {
+            victim.not_before = victim.not_before.min(soon);
+        }
+    }
+
+    /// A victim came back by itself.
+    pub(crate) fn avert_fencing(&mut self, node: NodeId, cause: EventId) {
+        if self.victims.remove(&node).is_some() {
+            let text = format!("fencing of {} is averted: it is back", self.node_name(node));
+            self.note(node_event(EventKind::Fence, Severity::Notice, node, text), Some(cause));
+        }
+    }
+
+    /// Begins the attempts that are due, and takes over those whose member is gone.
+    pub(crate) fn advance_fencing(&mut self) {
+        let fencers: Vec<NodeId> =
+            self.nodes.iter().filter(|(_, r)| r.standing == Standing::Online).map(|(id, _)| *id).collect();
+        let due: Vec<NodeId> = self
+            .victims
+            .iter()
+            .filter(|(_, victim)| match &victim.attempt {
+                Some(attempt) => !fencers.contains(&attempt.by),
+                None => victim.not_before <= self.time,
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for node in due {
+            self.begin_attempt(node, &fencers);
+        }
+    }
+
+    fn begin_attempt(&mut self, node: NodeId, fencers: &[NodeId]) {
+        let methods = self.config.as_ref().and_then(|c| c.nodes.get(&node)).map_or(0, |n| n.methods.len());
+        let Some(mut victim) = self.victims.remove(&node) else { return };
+        let name = self.node_name(node);
+        if methods == 0 {
+            if !victim.no_method {
+                let text = format!(
+                    "{name} has no fence method: what it ran stays down until it returns, or until you made sure it is \
+                     off and say so with: belay ack-fence {name}"
+                );
+                self.note(node_event(EventKind::Blocked, Severity::Critical, node, text), victim.cause);
+            }
+            victim.no_method = true;
+            victim.attempt = None;
+        } else if !fencers.is_empty() {
+            // Each attempt by the next member: the one before may be cut off from the device.
+            let by = fencers[(victim.failures as usize) % fencers.len()];
+            let time = self.time;
+            let record = self.nodes.entry(node).or_insert_with(|| NodeRecord::new(time));
+            record.fence_attempts += 1;
+            let number = record.fence_attempts;
+            let text = format!("{} fences {name} (attempt {})", self.node_name(by), number - victim.first_attempt + 1);
+            let id = self.note(node_event(EventKind::Fence, Severity::Warning, node, text), victim.cause);
+            victim.no_method = false;
+            victim.cause = Some(id);
+            victim.attempt = Some(Attempt { number, by, decided: self.index });
+        }
+        self.victims.insert(node, victim);
+    }
+
+    /// An attempt ended.
+    pub(crate) fn apply_fence_outcome(&mut self, from: NodeId, node: NodeId, number: u32, outcome: &FenceOutcome) {
+        let Some(victim) = self.victims.get(&node) else { return };
+        let tried = self.nodes.get(&node).map_or(0, |record| record.fence_attempts);
+        if number < victim.first_attempt || number > tried {
+            return;
+        }
+        let cause = victim.cause;
+        let (name, by) = (self.node_name(node), self.node_name(from));
+        match outcome {
+            FenceOutcome::Confirmed { method } => {
+                let text = format!("{name} is fenced: {by} confirmed it by method {method}");
+                let id = self.note(node_event(EventKind::Fence, Severity::Notice, node, text), cause);
+                self.stand_down(node, FencedProof::confirmed(id), "was fenced");
+            }
+            FenceOutcome::Failed { reason } => {
+                if victim.attempt.as_ref().map(|attempt| attempt.number) != Some(number) {
+                    return;
+                }
+                let text = format!("{by} could not fence {name}, trying again in {RETRY_AFTER}: {reason}");
+                let id = self.note(node_event(EventKind::Fence, Severity::Error, node, text), cause);
+                let not_before = self.time + RETRY_AFTER;
+                if let Some(victim) = self.victims.get_mut(&node) {
+                    victim.attempt = None;
+                    victim.failures += 1;
+                    victim.not_before = not_before;
+                    victim.last_failure = Some(reason.clone());
+                    victim.cause = Some(id);
+                }
+            }
+        }
+    }
+
+    /// An absent host is proven to run nothing.
+    pub(super) fn stand_down(&mut self, node: NodeId, proof: FencedProof, words: &str) {
+        self.victims.remove(&node);
+        let time = self.time;
+        let record = self.nodes.entry(node).or_insert_with(|| NodeRecord::new(time));
+        record.standing = Standing::Down(proof.clone());
+        record.since = time;
+        record.ready = false;
+        record.unverified = false;
+        record.last_event = Some(proof.event);
+        self.release(node, proof, words);
+    }
+
+    /// Takes from a host all it had: it proved to run nothing.
+    // The proof is consumed though its fields are hardly read: to hold one is the permission.
+    #[allow(clippy::needless_pass_by_value)]
+    pub(super) fn release(&mut self, node: NodeId, proof: FencedProof, words: &str) {
+        self.victims.remove(&node);
+        let names: Vec<ServiceName> = self.services.keys().cloned().collect();
+        let text = format!("ran on {}, which {words}", self.node_name(node));
+        for name in names {
+            self.with_service(&name, |state, record| {
+                record.rivals.remove(&node);
+                record.suspects.remove(&node);
+                state.release_service(&name, record, node, &proof, &text);
+            });
+        }
+    }
+
+    fn release_service(
+        &mut self,
+        name: &ServiceName,
+        record: &mut ServiceRecord,
+        node: NodeId,
+        proof: &FencedProof,
+        text: &str,
+    ) {
+        let cause = Cause::Event(proof.event);
+        match record.phase.clone() {
+            Phase::Starting { owner } | Phase::Started { owner } if owner == node => {
+                record.search = super::service::Search { avoid: record.search.avoid, ..Default::default() };
+                let phase = Phase::Stopped { wanted: Wanted::Now };
+                record.epoch = record.epoch.next();
+                self.enter(name, record, phase, Severity::Warning, text.to_owned(), cause);
+            }
+            Phase::Stopping { owner, then } if owner == node => {
+                record.epoch = record.epoch.next();
+                self.after_stop(name, record, then, cause);
+            }
+            Phase::Migrating { from, to, stage } if from == node || to == node => {
+                self.migration_end_known(name, record, (from, to), stage, node, false);
+            }
+            _ => {}
+        }
+    }
+}

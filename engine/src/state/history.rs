@@ -1,0 +1,147 @@
+//! Writing down what happens and why, while an entry is applied.
+//!
+//! Every event names the event that caused it. A service keeps the chain that led to its present state, so that
+//! `belay why` can tell it even when the causes are long gone from the general history.
+
+use super::State;
+use super::service::ServiceRecord;
+use belay_proto::history::{EventId, EventKind, HistoryEvent, Severity};
+use belay_proto::{Index, NodeId, ServiceName, Timestamp};
+
+/// How many events the state keeps to look causes up in.
+const RECENT_KEPT: usize = 256;
+/// How many links a service's chain keeps.
+const CHAIN_KEPT: usize = 16;
+/// How many links of a foreign cause are copied into a service's chain.
+const FOREIGN_LINKS: usize = 6;
+
+/// The events of the entry that is being applied.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Journal {
+    index: Index,
+    time: Timestamp,
+    events: Vec<HistoryEvent>,
+}
+
+impl Journal {
+    pub(crate) fn open(&mut self, index: Index, time: Timestamp) {
+        self.index = index;
+        self.time = time;
+        self.events.clear();
+    }
+
+    fn write(&mut self, mut event: HistoryEvent) -> HistoryEvent {
+        let part = u32::try_from(self.events.len()).unwrap_or(u32::MAX);
+        event.id = EventId { index: self.index, part };
+        event.time = self.time;
+        self.events.push(event.clone());
+        event
+    }
+}
+
+/// What an event follows from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// From nothing that was recorded: it begins a chain.
+    Root,
+    /// From what last happened to the same service.
+    Before,
+    /// From this event.
+    Event(EventId),
+}
+
+impl From<Option<EventId>> for Cause {
+    fn from(id: Option<EventId>) -> Self {
+        id.map_or(Self::Root, Self::Event)
+    }
+}
+
+/// An event before it has a number, a time and a cause.
+pub(crate) fn event(kind: EventKind, severity: Severity, text: impl Into<String>) -> HistoryEvent {
+    HistoryEvent {
+        id: EventId { index: Index(0), part: 0 },
+        time: Timestamp(0),
+        kind,
+        severity,
+        node: None,
+        service: None,
+        text: text.into(),
+        cause: None,
+    }
+}
+
+/// An event that is about a node.
+pub(crate) fn node_event(kind: EventKind, severity: Severity, node: NodeId, text: impl Into<String>) -> HistoryEvent {
+    HistoryEvent { node: Some(node), ..event(kind, severity, text) }
+}
+
+impl State {
+    /// Records an event that is not about one service.
+    pub(crate) fn note(&mut self, mut event: HistoryEvent, cause: Option<EventId>) -> EventId {
+        event.cause = cause;
+        let event = self.journal.write(event);
+        let id = event.id;
+        self.remember(event);
+        id
+    }
+
+    /// Records an event about a service and adds it to the service's chain.
+    pub(crate) fn note_service(
+        &mut self,
+        name: &ServiceName,
+        record: &mut ServiceRecord,
+        mut event: HistoryEvent,
+        cause: Cause,
+    ) -> EventId {
+        event.service = Some(name.clone());
+        event.cause = match cause {
+            Cause::Root => None,
+            Cause::Before => record.chain.last().map(|last| last.id),
+            Cause::Event(id) => Some(id),
+        };
+        let event = self.journal.write(event);
+        let id = event.id;
+        self.link(record, &event);
+        self.remember(event);
+        id
+    }
+
+    /// Appends an event to a service's chain, with its causes in front where the chain does not have them.
+    fn link(&self, record: &mut ServiceRecord, event: &HistoryEvent) {
+        match event.cause {
+            None => record.chain.clear(),
+            Some(cause) if !record.chain.iter().any(|link| link.id == cause) => {
+                record.chain = self.causes_of(cause);
+            }
+            Some(_) => {}
+        }
+        record.chain.push(event.clone());
+        if record.chain.len() > CHAIN_KEPT {
+            // The first link is the root cause: keep it, drop what followed it.
+            record.chain.remove(1);
+        }
+    }
+
+    /// The chain that ends in this event, oldest first, as far as it is still known.
+    fn causes_of(&self, last: EventId) -> Vec<HistoryEvent> {
+        let mut chain = Vec::new();
+        let mut next = Some(last);
+        while let Some(event) = next.and_then(|id| self.recent.get(&id)) {
+            chain.insert(0, event.clone());
+            next = if chain.len() < FOREIGN_LINKS { event.cause } else { None };
+        }
+        chain
+    }
+
+    fn remember(&mut self, event: HistoryEvent) {
+        self.recent.insert(event.id, event);
+        while self.recent.len() > RECENT_KEPT {
+            self.recent.pop_first();
+        }
+    }
+
+    /// Ends the entry and hands out its events.
+    pub(crate) fn close_journal(&mut self) -> Vec<HistoryEvent> {
+        std::mem::take(&mut self.journal.events)
+    }
+}

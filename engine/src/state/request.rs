@@ -1,0 +1,363 @@
+//! What administrators ask for: what each request does in each state of a service, and its answer.
+//!
+//! Requests about one service are carried out one after another. A request whose work takes time is answered when the
+//! work is done; repeating it with the same id gives the same answer and does nothing twice (design S12).
+
+use super::State;
+use super::fencing::FencedProof;
+use super::history::{Cause, event, node_event};
+use super::member::Standing;
+use super::migration::MigrationStage;
+use super::placement::Place;
+use super::service::{AfterStop, Phase, Search, ServiceRecord, Wanted};
+use belay_proto::control::Verdict;
+use belay_proto::entry::Request;
+use belay_proto::history::{EventKind, Severity};
+use belay_proto::{Code, Index, NodeId, RequestId, ServiceName, Span, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How long answers are kept for whoever asks again.
+const KEPT: Span = Span::seconds(3600);
+/// How many answers are kept.
+const KEPT_MAX: usize = 1000;
+/// How many requests may wait for one service.
+const QUEUE_MAX: usize = 32;
+
+/// A request and, once there is one, its answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RequestRecord {
+    /// What was asked.
+    pub request: Request,
+    /// Who asked.
+    pub by: String,
+    /// When.
+    pub asked: Timestamp,
+    /// The answer.
+    pub answer: Option<Verdict>,
+    /// The entry that gave it.
+    pub answered_at: Index,
+}
+
+/// Drops answers nobody will ask for again; what is not answered is kept.
+pub(crate) fn prune(requests: &mut BTreeMap<RequestId, RequestRecord>, now: Timestamp) {
+    requests.retain(|_, record| record.answer.is_none() || now.since(record.asked) < KEPT);
+    while requests.len() > KEPT_MAX {
+        let oldest = requests.iter().filter(|(_, r)| r.answer.is_some()).min_by_key(|(id, r)| (r.asked, (*id).clone()));
+        let Some(id) = oldest.map(|(id, _)| id.clone()) else { return };
+        requests.remove(&id);
+    }
+}
+
+impl State {
+    /// Somebody asks for something.
+    pub(crate) fn apply_request(&mut self, id: &RequestId, by: &str, request: &Request) {
+        if self.requests.contains_key(id) {
+            return;
+        }
+        let record = RequestRecord {
+            request: request.clone(),
+            by: by.to_owned(),
+            asked: self.time,
+            answer: None,
+            answered_at: Index(0),
+        };
+        self.requests.insert(id.clone(), record);
+        match request.service() {
+            None => self.acknowledge(id, by, request),
+            Some(name) => {
+                let known =
+                    self.with_service(name, |state, record| state.take_in(&name.clone(), record, id, by, request));
+                if known.is_none() {
+                    self.set_answer(id, Code::NoService, format!("there is no service {name}"), None);
+                }
+            }
+        }
+    }
+
+    /// Carries a request out, or lets it wait for its turn.
+    fn take_in(&mut self, name: &ServiceName, record: &mut ServiceRecord, id: &RequestId, by: &str, request: &Request) {
+        let busy = !record.phase.rests() || record.request.is_some() && !waits_for_place(record);
+        let at_once = matches!(request, Request::Freeze { .. } | Request::Unfreeze { .. } | Request::Migrate { .. })
+            || record.frozen
+            || matches!(request, Request::Enable { .. }) && matches!(record.phase, Phase::Starting { .. });
+        if busy && !at_once {
+            if record.queue.len() >= QUEUE_MAX {
+                let reason = format!("{QUEUE_MAX} requests wait for it already");
+                self.set_answer(id, Code::Again, reason, record.phase.owner());
+            } else {
+                record.queue.push(id.clone());
+            }
+            return;
+        }
+        let text = format!("{by} asked to {} it", describe(self, request));
+        self.note_service(name, record, event(EventKind::Request, Severity::Notice, text), Cause::Root);
+        // Something else is wanted now: whoever waited for the former wish is told.
+        if !at_once && let Some(former) = record.request.take() {
+            self.set_answer(&former, Code::Again, "superseded by a later request".into(), record.phase.owner());
+        }
+        let verdict = self.begin(name, record, request);
+        match verdict {
+            Some((code, reason)) => self.set_answer(id, code, reason, record.phase.owner()),
+            None => record.request = Some(id.clone()),
+        }
+    }
+
+    /// Takes the next waiting request of every service that rests.
+    pub(crate) fn run_queues(&mut self) {
+        let ready: Vec<ServiceName> = self
+            .services
+            .iter()
+            .filter(|(_, r)| !r.queue.is_empty() && r.phase.rests() && (r.request.is_none() || waits_for_place(r)))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in ready {
+            self.with_service(&name, |state, record| {
+                while record.phase.rests() && !record.queue.is_empty() {
+                    let id = record.queue.remove(0);
+                    let Some(asked) = state.requests.get(&id).cloned() else { continue };
+                    state.take_in(&name, record, &id, &asked.by, &asked.request);
+                }
+            });
+        }
+    }
+
+    /// Starts what a request asks for. `None`: its outcome will answer it.
+    fn begin(&mut self, name: &ServiceName, record: &mut ServiceRecord, request: &Request) -> Option<(Code, String)> {
+        let touches_frozen = matches!(request, Request::Freeze { .. } | Request::Unfreeze { .. });
+        if record.frozen && !touches_frozen {
+            return Some((Code::Frozen, "unfreeze it first".into()));
+        }
+        match request {
+            Request::Enable { target, .. } => self.enable(name, record, *target),
+            Request::Disable { .. } => self.stop(name, record, AfterStop::Disable { even_if_failed: false }),
+            Request::Stop { .. } => self.stop(name, record, AfterStop::Stop),
+            Request::Restart { .. } => self.restart(name, record),
+            Request::Relocate { target, .. } => self.relocate(name, record, *target),
+            Request::Migrate { target, .. } => self.migrate(name, record, *target),
+            Request::Freeze { .. } => Some(self.freeze(name, record)),
+            Request::Unfreeze { .. } => Some(self.unfreeze(name, record)),
+            Request::AcknowledgeFence { .. } => Some((Code::Invalid, String::new())),
+        }
+    }
+
+    fn enable(
+        &mut self,
+        name: &ServiceName,
+        record: &mut ServiceRecord,
+        target: Option<NodeId>,
+    ) -> Option<(Code, String)> {
+        match &record.phase {
+            Phase::Failed { .. } => {
+                return Some((Code::Aborted, "a stop of it failed; disable it first, which cleans up".into()));
+            }
+            Phase::Started { owner } | Phase::Starting { owner } | Phase::Stopping { owner, .. } => {
+                return Some((Code::Running, format!("it runs on {}", self.node_name(*owner))));
+            }
+            Phase::Migrating { .. } => return Some((Code::Running, "it is migrating".into())),
+            Phase::Stopped { .. } | Phase::Disabled => {}
+        }
+        if let Some(refusal) = self.refuse_target(name, target) {
+            return Some(refusal);
+        }
+        record.search = Search { wish: target, ..Search::default() };
+        record.restarts.clear();
+        let phase = Phase::Stopped { wanted: Wanted::Now };
+        self.decide(name, record, phase, "enabled".into(), Cause::Before);
+        None
+    }
+
+    /// Whether a member that was asked for cannot have the service.
+    fn refuse_target(&self, name: &ServiceName, target: Option<NodeId>) -> Option<(Code, String)> {
+        let target = target?;
+        let called = self.node_name(target);
+        if !self.nodes.get(&target).is_some_and(|node| node.standing == Standing::Online) {
+            return Some((Code::NoNode, format!("{called} is not online")));
+        }
+        let legal = self.config.as_ref().and_then(|c| c.vms.get(name)).is_some_and(|vm| self.legal(vm, target));
+        (!legal).then(|| (Code::Domain, format!("its restricted failover domain does not contain {called}")))
+    }
+
+    fn stop(&mut self, name: &ServiceName, record: &mut ServiceRecord, then: AfterStop) -> Option<(Code, String)> {
+        let disable = matches!(then, AfterStop::Disable { .. });
+        match record.phase.clone() {
+            Phase::Started { owner } => {
+                self.stop_at(name, record, owner, then);
+                None
+            }
+            Phase::Failed { at } if disable => {
+                self.stop_at(name, record, at, AfterStop::Disable { even_if_failed: true });
+                None
+            }
+            Phase::Failed { .. } => Some((Code::Failure, "it has failed; disable it, which cleans up".into())),
+            Phase::Disabled => Some((Code::Success, String::new())),
+            Phase::Stopped { wanted: Wanted::AtNextView } if !disable => Some((Code::Success, String::new())),
+            Phase::Stopped { .. } => {
+                record.search = Search::default();
+                let (phase, text) = if disable {
+                    (Phase::Disabled, "disabled")
+                } else {
+                    (Phase::Stopped { wanted: Wanted::AtNextView }, "stopped")
+                };
+                self.decide(name, record, phase, text.into(), Cause::Before);
+                Some((Code::Success, String::new()))
+            }
+            Phase::Starting { .. } | Phase::Stopping { .. } | Phase::Migrating { .. } => {
+                Some((Code::Again, "it is busy".into()))
+            }
+        }
+    }
+
+    fn restart(&mut self, name: &ServiceName, record: &mut ServiceRecord) -> Option<(Code, String)> {
+        match record.phase.clone() {
+            Phase::Started { owner } => {
+                self.stop_at(name, record, owner, AfterStop::Start { wish: Some(owner), avoid: None });
+                None
+            }
+            Phase::Stopped { .. } => self.enable(name, record, None),
+            Phase::Failed { .. } => Some((Code::Failure, "it has failed; disable it, which cleans up".into())),
+            _ => Some((Code::Invalid, "it is disabled; enable it".into())),
+        }
+    }
+
+    fn relocate(
+        &mut self,
+        name: &ServiceName,
+        record: &mut ServiceRecord,
+        target: Option<NodeId>,
+    ) -> Option<(Code, String)> {
+        match record.phase.clone() {
+            Phase::Started { owner } => {
+                if let Some(refusal) = self.refuse_target(name, target) {
+                    return Some(refusal);
+                }
+                let avoid = (target != Some(owner)).then_some(owner);
+                // Nothing is stopped before it is clear that it can run elsewhere.
+                let probe = ServiceRecord {
+                    search: Search { wish: target, avoid, tried: avoid.into_iter().collect(), ..Search::default() },
+                    ..record.clone()
+                };
+                match self.place(name, &probe, &self.load()) {
+                    Place::On(_) => {}
+                    Place::Wait { code, reason } => return Some((code, reason)),
+                    Place::Exhausted => {
+                        return Some((Code::Failure, "no other member can run it; it was left where it is".into()));
+                    }
+                }
+                self.stop_at(name, record, owner, AfterStop::Start { wish: target, avoid });
+                None
+            }
+            Phase::Stopped { .. } => self.enable(name, record, target),
+            Phase::Failed { .. } => Some((Code::Aborted, "it has failed; disable it, which cleans up".into())),
+            _ => Some((Code::Invalid, "it is disabled; enable it".into())),
+        }
+    }
+
+    /// The checks are in the order of rgmanager.md §7.4.
+    fn migrate(&mut self, name: &ServiceName, record: &mut ServiceRecord, to: NodeId) -> Option<(Code, String)> {
+        let called = self.node_name(to);
+        let configured = self.config.as_ref().is_some_and(|config| config.nodes.contains_key(&to));
+        if !configured {
+            return Some((Code::Invalid, format!("{called} is not in the configuration")));
+        }
+        if let Some((code, reason)) = self.refuse_target(name, Some(to)) {
+            let code = if code == Code::Domain { Code::Depend } else { code };
+            return Some((code, reason));
+        }
+        match record.phase.clone() {
+            Phase::Started { owner } if owner == to => Some((Code::Success, String::new())),
+            Phase::Started { owner } => {
+                let text = format!("migrating from {} to {called}", self.node_name(owner));
+                let phase = Phase::Migrating { from: owner, to, stage: MigrationStage::Moving };
+                self.decide(name, record, phase, text, Cause::Before);
+                None
+            }
+            Phase::Starting { .. } | Phase::Stopping { .. } | Phase::Migrating { .. } => {
+                Some((Code::Again, "it is busy".into()))
+            }
+            _ => Some((Code::Failure, "it does not run".into())),
+        }
+    }
+
+    fn freeze(&mut self, name: &ServiceName, record: &mut ServiceRecord) -> (Code, String) {
+        match record.phase {
+            Phase::Stopped { .. } | Phase::Started { .. } | Phase::Disabled => {
+                record.frozen = true;
+                let frozen = event(EventKind::Service, Severity::Notice, "frozen: it is left untouched");
+                self.note_service(name, record, frozen, Cause::Before);
+                (Code::Success, String::new())
+            }
+            _ => (Code::Again, format!("it is {}", record.phase.shown())),
+        }
+    }
+
+    fn unfreeze(&mut self, name: &ServiceName, record: &mut ServiceRecord) -> (Code, String) {
+        if !record.phase.rests() || matches!(record.phase, Phase::Failed { .. }) {
+            return (Code::Again, format!("it is {}", record.phase.shown()));
+        }
+        record.frozen = false;
+        let thawed = event(EventKind::Service, Severity::Notice, "unfrozen: it is managed again");
+        self.note_service(name, record, thawed, Cause::Before);
+        if let (true, Phase::Started { owner }) = (record.died_frozen, record.phase.clone()) {
+            self.recover(name, record, owner, "it died while it was frozen");
+        }
+        (Code::Success, String::new())
+    }
+
+    /// A person vouches that a host is off.
+    fn acknowledge(&mut self, id: &RequestId, by: &str, request: &Request) {
+        let Request::AcknowledgeFence { node } = request else { return };
+        let (node, name) = (*node, self.node_name(*node));
+        let absent = self.nodes.get(&node).map(|record| {
+            matches!(record.standing, Standing::Unknown | Standing::Lost { .. } | Standing::Left { stopped: false })
+        });
+        match absent {
+            None => self.set_answer(id, Code::NoNode, format!("there is no member {name}"), None),
+            Some(false) => {
+                let reason = format!("{name} is not waiting to be fenced");
+                self.set_answer(id, Code::Invalid, reason, None);
+            }
+            Some(true) => {
+                let cause = self.victims.get(&node).and_then(|victim| victim.cause);
+                let text = format!("{by} vouches that {name} is off: fencing is overridden");
+                let event = self.note(node_event(EventKind::Fence, Severity::Warning, node, text), cause);
+                self.stand_down(node, FencedProof::acknowledged(event), "an administrator vouched to be off");
+                self.set_answer(id, Code::Success, String::new(), None);
+            }
+        }
+    }
+
+    /// Answers the request a service is working on.
+    pub(crate) fn answer(&mut self, record: &mut ServiceRecord, code: Code, reason: String) {
+        if let Some(id) = record.request.take() {
+            self.set_answer(&id, code, reason, record.phase.owner());
+        }
+    }
+
+    /// The service is where the request wanted it.
+    pub(crate) fn answer_success(&mut self, record: &mut ServiceRecord) {
+        self.answer(record, Code::Success, String::new());
+    }
+
+    fn set_answer(&mut self, id: &RequestId, code: Code, reason: String, owner: Option<NodeId>) {
+        let index = self.index;
+        if let Some(record) = self.requests.get_mut(id) {
+            record.answer = Some(Verdict { code, reason, owner });
+            record.answered_at = index;
+        }
+    }
+}
+
+/// Whether the service only waits for a place: whatever was asked before, a new request may be looked at.
+fn waits_for_place(record: &ServiceRecord) -> bool {
+    matches!(record.phase, Phase::Stopped { .. })
+}
+
+fn describe(state: &State, request: &Request) -> String {
+    match request {
+        Request::Enable { target: Some(target), .. }
+        | Request::Relocate { target: Some(target), .. }
+        | Request::Migrate { target, .. } => format!("{} (to {})", request.verb(), state.node_name(*target)),
+        _ => request.verb().to_owned(),
+    }
+}

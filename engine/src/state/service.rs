@@ -1,0 +1,321 @@
+//! One service's record: its phase, the decision it stands on, and what is left to try.
+//!
+//! [`Phase`] is what the engine decides by; the state that `clustat` shows is derived from it. Each decision takes a new
+//! epoch, so that the outcome of an earlier one cannot be taken for the outcome of this one (design S9).
+
+use super::State;
+use super::history::{Cause, event};
+use super::migration::MigrationStage;
+use belay_proto::history::{EventKind, HistoryEvent, Severity};
+use belay_proto::{Index, NodeId, OwnershipEpoch, RequestId, ServiceName, ServiceState, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a service is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Runs nowhere.
+    Stopped {
+        /// Whether and when it should be started again.
+        wanted: Wanted,
+    },
+    /// Runs nowhere, and stays so until an administrator enables it.
+    Disabled,
+    /// A stop failed: nobody knows what is left of it.
+    Failed {
+        /// Where that was.
+        at: NodeId,
+    },
+    /// Its owner was told to start it.
+    Starting {
+        /// Who.
+        owner: NodeId,
+    },
+    /// It runs on its owner.
+    Started {
+        /// Who.
+        owner: NodeId,
+    },
+    /// Its owner was told to stop it.
+    Stopping {
+        /// Who.
+        owner: NodeId,
+        /// What comes after.
+        then: AfterStop,
+    },
+    /// It is on its way between two hosts.
+    Migrating {
+        /// Where it ran.
+        from: NodeId,
+        /// Where it goes.
+        to: NodeId,
+        /// How far that is.
+        stage: MigrationStage,
+    },
+}
+
+/// When a stopped service should be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wanted {
+    /// As soon as there is a place.
+    Now,
+    /// An administrator stopped it: at the next change of membership.
+    AtNextView,
+}
+
+/// What follows a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AfterStop {
+    /// Stays stopped until the next change of membership.
+    Stop,
+    /// Stays disabled.
+    Disable {
+        /// Even when the stop fails: the way out of `failed`.
+        even_if_failed: bool,
+    },
+    /// Is started again.
+    Start {
+        /// Rather here.
+        wish: Option<NodeId>,
+        /// Anywhere but here, unless nothing else works.
+        avoid: Option<NodeId>,
+    },
+}
+
+impl Phase {
+    /// The state people are shown.
+    #[must_use]
+    pub fn shown(&self) -> ServiceState {
+        match self {
+            Self::Stopped { .. } => ServiceState::Stopped,
+            Self::Disabled => ServiceState::Disabled,
+            Self::Failed { .. } => ServiceState::Failed,
+            Self::Starting { .. } => ServiceState::Starting,
+            Self::Started { .. } => ServiceState::Started,
+            Self::Stopping { .. } => ServiceState::Stopping,
+            Self::Migrating { .. } => ServiceState::Migrating,
+        }
+    }
+
+    /// The member that has it now.
+    #[must_use]
+    pub fn owner(&self) -> Option<NodeId> {
+        match self {
+            Self::Starting { owner } | Self::Started { owner } | Self::Stopping { owner, .. } => Some(*owner),
+            Self::Migrating { from, .. } => Some(*from),
+            Self::Stopped { .. } | Self::Disabled | Self::Failed { .. } => None,
+        }
+    }
+
+    /// Whether the state allows for a copy on this host.
+    #[must_use]
+    pub fn may_run_on(&self, node: NodeId) -> bool {
+        match self {
+            Self::Starting { owner } | Self::Started { owner } | Self::Stopping { owner, .. } => *owner == node,
+            Self::Failed { at } => *at == node,
+            Self::Migrating { from, to, .. } => *from == node || *to == node,
+            Self::Stopped { .. } | Self::Disabled => false,
+        }
+    }
+
+    /// Whether nothing is being done with it, so that the next request can be looked at.
+    #[must_use]
+    pub fn rests(&self) -> bool {
+        matches!(self, Self::Stopped { .. } | Self::Disabled | Self::Failed { .. } | Self::Started { .. })
+    }
+}
+
+/// A copy seen where the state has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rival {
+    /// The owner is asked whether it still has its own: an administrator may have moved it.
+    AskingOwner,
+    /// The owner has its own, which is the one that lives; this one is being destroyed.
+    BeingStopped,
+    /// The service is disabled: somebody started it by hand. Shown, and left alone.
+    Tolerated,
+}
+
+/// What is left to try for a service that should run and does not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Search {
+    /// Where a start failed in this round.
+    pub tried: BTreeSet<NodeId>,
+    /// Where it should be started rather.
+    pub wish: Option<NodeId>,
+    /// Where it should be started only if nothing else works.
+    pub avoid: Option<NodeId>,
+    /// How many rounds through all members have failed.
+    pub rounds: u32,
+    /// When the next round begins.
+    pub retry_at: Option<Timestamp>,
+    /// What the last failed start said.
+    pub last_failure: Option<String>,
+}
+
+/// One service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceRecord {
+    /// What it is doing.
+    pub phase: Phase,
+    /// An administrator wants it left untouched.
+    pub frozen: bool,
+    /// Who had it before.
+    pub last_owner: Option<NodeId>,
+    /// The number of the last decision.
+    pub epoch: OwnershipEpoch,
+    /// The entry that made it.
+    pub decided: Index,
+    /// When the phase last changed; never, if it was never started since the record was made.
+    pub transition: Option<Timestamp>,
+    /// When it was restarted in place, within the window.
+    pub restarts: Vec<Timestamp>,
+    /// The search for a place.
+    pub search: Search,
+    /// The request that is being carried out.
+    pub request: Option<RequestId>,
+    /// Requests that wait for their turn, oldest first.
+    pub queue: Vec<RequestId>,
+    /// Copies seen elsewhere.
+    pub rivals: BTreeMap<NodeId, Rival>,
+    /// Hosts where a copy may have been left behind by a stop that failed. It is started nowhere else until each has
+    /// said that it is not there.
+    pub suspects: BTreeSet<NodeId>,
+    /// Why it does not run although it should.
+    pub waiting: Option<String>,
+    /// What its hypervisor reports: paused, an I/O error, not answering.
+    pub trouble: Option<String>,
+    /// It died while it was frozen.
+    pub died_frozen: bool,
+    /// How it came to be in its state, oldest first.
+    pub chain: Vec<HistoryEvent>,
+}
+
+impl ServiceRecord {
+    pub(crate) fn new(phase: Phase) -> Self {
+        Self {
+            phase,
+            frozen: false,
+            last_owner: None,
+            epoch: OwnershipEpoch(0),
+            decided: Index(0),
+            transition: None,
+            restarts: Vec::new(),
+            search: Search::default(),
+            request: None,
+            queue: Vec::new(),
+            rivals: BTreeMap::new(),
+            suspects: BTreeSet::new(),
+            waiting: None,
+            trouble: None,
+            died_frozen: false,
+            chain: Vec::new(),
+        }
+    }
+
+    /// When the engine should look at it again.
+    pub(crate) fn retry_at(&self) -> Option<Timestamp> {
+        match self.phase {
+            Phase::Stopped { wanted: Wanted::Now } if !self.frozen => self.search.retry_at,
+            _ => None,
+        }
+    }
+}
+
+impl State {
+    /// The service's record.
+    #[must_use]
+    pub fn service(&self, name: &ServiceName) -> Option<&ServiceRecord> {
+        self.services.get(name)
+    }
+
+    /// All services, by name.
+    pub fn services(&self) -> impl Iterator<Item = (&ServiceName, &ServiceRecord)> {
+        self.services.iter()
+    }
+
+    /// Takes a record out to change it, and puts it back.
+    pub(crate) fn with_service<R>(
+        &mut self,
+        name: &ServiceName,
+        change: impl FnOnce(&mut Self, &mut ServiceRecord) -> R,
+    ) -> Option<R> {
+        let mut record = self.services.remove(name)?;
+        let result = change(self, &mut record);
+        self.services.insert(name.clone(), record);
+        Some(result)
+    }
+
+    /// Makes a decision: a new phase under a new epoch.
+    pub(crate) fn decide(
+        &mut self,
+        name: &ServiceName,
+        record: &mut ServiceRecord,
+        phase: Phase,
+        text: String,
+        cause: Cause,
+    ) {
+        record.epoch = record.epoch.next();
+        self.enter(name, record, phase, Severity::Notice, text, cause);
+    }
+
+    /// Enters a phase without a new decision: the present one ended.
+    pub(crate) fn enter(
+        &mut self,
+        name: &ServiceName,
+        record: &mut ServiceRecord,
+        phase: Phase,
+        severity: Severity,
+        text: String,
+        cause: Cause,
+    ) {
+        if let Some(owner) = record.phase.owner()
+            && phase.owner() != Some(owner)
+        {
+            record.last_owner = Some(owner);
+        }
+        let node = phase.owner().or_else(|| record.phase.owner());
+        record.phase = phase;
+        record.decided = self.index;
+        record.transition = Some(self.time);
+        record.waiting = None;
+        record.trouble = None;
+        let event = HistoryEvent { node, ..event(EventKind::Service, severity, text) };
+        self.note_service(name, record, event, cause);
+    }
+
+    /// Tells a service to start on a host that placement chose.
+    pub(crate) fn start_on(&mut self, name: &ServiceName, record: &mut ServiceRecord, owner: NodeId) {
+        let text = format!("starting on {}", self.node_name(owner));
+        record.search.retry_at = None;
+        self.decide(name, record, Phase::Starting { owner }, text, Cause::Before);
+    }
+
+    /// Tells the owner to stop a service.
+    pub(crate) fn stop_at(&mut self, name: &ServiceName, record: &mut ServiceRecord, owner: NodeId, then: AfterStop) {
+        let text = format!("stopping on {}", self.node_name(owner));
+        self.decide(name, record, Phase::Stopping { owner, then }, text, Cause::Before);
+    }
+
+    /// The service stopped for good reason; what was planned for afterwards happens.
+    pub(crate) fn after_stop(&mut self, name: &ServiceName, record: &mut ServiceRecord, then: AfterStop, cause: Cause) {
+        match then {
+            AfterStop::Stop => {
+                let phase = Phase::Stopped { wanted: Wanted::AtNextView };
+                self.enter(name, record, phase, Severity::Notice, "stopped".into(), cause);
+                self.answer_success(record);
+            }
+            AfterStop::Disable { .. } => {
+                record.search = Search::default();
+                record.restarts.clear();
+                self.enter(name, record, Phase::Disabled, Severity::Notice, "disabled".into(), cause);
+                self.answer_success(record);
+            }
+            AfterStop::Start { wish, avoid } => {
+                record.search = Search { wish, avoid, ..Search::default() };
+                let phase = Phase::Stopped { wanted: Wanted::Now };
+                self.enter(name, record, phase, Severity::Info, "stopped, to be started again".into(), cause);
+            }
+        }
+    }
+}

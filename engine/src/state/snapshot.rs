@@ -1,0 +1,82 @@
+//! A state as text, to be stored and sent to members that are behind, and its hash.
+
+use super::State;
+use belay_proto::entry::Entry;
+use belay_proto::ring::Progress;
+
+/// The version of snapshots that this build writes and reads.
+pub const SNAPSHOT_VERSION: u32 = 1;
+
+/// Why a text is no snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// It is not what [`State::snapshot`] writes.
+    #[error("not a snapshot of the cluster's state: {0}")]
+    Malformed(String),
+    /// Another build wrote it.
+    #[error("snapshot of version {0}, but this build reads {SNAPSHOT_VERSION}: upgrade this member")]
+    Version(u64),
+    /// The configuration in it is not valid for this build.
+    #[error("the configuration in the snapshot is not valid here: {0}")]
+    Config(String),
+}
+
+#[derive(serde::Serialize)]
+struct Out<'a> {
+    version: u32,
+    state: &'a State,
+}
+
+#[derive(serde::Deserialize)]
+struct In {
+    version: u64,
+    state: serde_json::Value,
+}
+
+impl State {
+    /// The whole state as text. The same state gives the same text on every member: all maps are ordered.
+    #[must_use]
+    pub fn snapshot(&self) -> String {
+        // Serialising these types to memory cannot fail: all map keys are texts or numbers.
+        serde_json::to_string(&Out { version: SNAPSHOT_VERSION, state: self }).unwrap_or_default()
+    }
+
+    /// Reads what [`State::snapshot`] wrote.
+    ///
+    /// # Errors
+    /// When the text is damaged, of another version, or holds a configuration this build cannot accept.
+    pub fn restore(text: &str) -> Result<Self, SnapshotError> {
+        let malformed = |e: serde_json::Error| SnapshotError::Malformed(e.to_string());
+        let read: In = serde_json::from_str(text).map_err(malformed)?;
+        if read.version != u64::from(SNAPSHOT_VERSION) {
+            return Err(SnapshotError::Version(read.version));
+        }
+        let mut state: Self = serde_json::from_value(read.state).map_err(malformed)?;
+        if !state.config_text.is_empty() {
+            let reading = belay_config::read("cluster.conf", &state.config_text);
+            let first = reading.diagnostics.first().map(ToString::to_string);
+            state.config = Some(reading.cluster.ok_or_else(|| SnapshotError::Config(first.unwrap_or_default()))?);
+        }
+        Ok(state)
+    }
+
+    /// How far this state is, to be compared with other members'.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        Progress { term: self.term, index: self.index, hash: fnv(FNV_START, self.snapshot().as_bytes()) }
+    }
+}
+
+const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// FNV-1a, 64 bits: guards against accidents, not against malice; all members are trusted.
+fn fnv(start: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// The hash of a history that continues with this entry.
+#[must_use]
+pub(crate) fn extend_chain(chain: u64, entry: &Entry) -> u64 {
+    let bytes = serde_json::to_vec(entry).unwrap_or_default();
+    fnv(FNV_START ^ chain, &bytes)
+}

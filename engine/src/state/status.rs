@@ -1,0 +1,124 @@
+//! What people are shown of the state.
+
+use super::State;
+use super::member::{NodeRecord, Standing};
+use super::service::{Rival, ServiceRecord};
+use belay_proto::control::{MemberState, MemberStatus, ServiceStatus, WhyReply};
+use belay_proto::{NodeId, ServiceName};
+
+impl State {
+    /// All members, ascending by id.
+    #[must_use]
+    pub fn member_statuses(&self, me: NodeId) -> Vec<MemberStatus> {
+        self.nodes.iter().map(|(id, record)| self.member_status(*id, record, me)).collect()
+    }
+
+    fn member_status(&self, id: NodeId, record: &NodeRecord, me: NodeId) -> MemberStatus {
+        let state = match record.standing {
+            Standing::Unknown => MemberState::Unknown,
+            Standing::Online | Standing::Leaving { .. } => MemberState::Online,
+            Standing::Lost { .. } => MemberState::Lost,
+            Standing::Down(_) => MemberState::Down,
+            Standing::Left { .. } => MemberState::Left,
+        };
+        MemberStatus {
+            id,
+            name: self.node_name(id),
+            online: record.in_view(),
+            local: id == me,
+            configured: self.config.as_ref().is_some_and(|config| config.nodes.contains_key(&id)),
+            state,
+            detail: self.member_detail(id, record),
+        }
+    }
+
+    fn member_detail(&self, id: NodeId, record: &NodeRecord) -> String {
+        if let Some(victim) = self.victims.get(&id) {
+            return match (&victim.attempt, &victim.last_failure) {
+                _ if victim.no_method => {
+                    format!("no fence method; make sure it is off, then: belay ack-fence {}", self.node_name(id))
+                }
+                (Some(attempt), None) => format!("being fenced by {}", self.node_name(attempt.by)),
+                (_, Some(failure)) => format!("fencing failed {} times: {failure}", victim.failures),
+                (None, None) => format!("to be fenced in {}", victim.not_before.since(self.time)),
+            };
+        }
+        match &record.standing {
+            Standing::Online if !record.ready => "its hypervisor has not answered yet".into(),
+            Standing::Down(proof) => proof.words().into(),
+            Standing::Left { stopped: true } | Standing::Leaving { stopped: true } => "left, its VMs stopped".into(),
+            Standing::Left { stopped: false } | Standing::Leaving { stopped: false } => {
+                "left, its VMs running without supervision".into()
+            }
+            Standing::Unknown | Standing::Online | Standing::Lost { .. } => String::new(),
+        }
+    }
+
+    /// All services, in byte order of their names.
+    #[must_use]
+    pub fn service_statuses(&self) -> Vec<ServiceStatus> {
+        self.services.iter().map(|(name, record)| service_status(name, record)).collect()
+    }
+
+    /// How a service came to be in its state.
+    #[must_use]
+    pub fn why(&self, name: &ServiceName) -> Option<WhyReply> {
+        let record = self.services.get(name)?;
+        Some(WhyReply { service: service_status(name, record), chain: record.chain.clone() })
+    }
+
+    /// What needs a person, most urgent first.
+    #[must_use]
+    pub fn alarms(&self) -> Vec<String> {
+        let mut alarms = Vec::new();
+        for (name, record) in &self.services {
+            for (node, rival) in &record.rivals {
+                let place = self.node_name(*node);
+                alarms.push(match rival {
+                    Rival::Tolerated => format!("{name} runs on {place} though it should not: stop it there"),
+                    Rival::AskingOwner | Rival::BeingStopped => format!("{name} runs on {place} besides its owner"),
+                });
+            }
+        }
+        for (node, victim) in &self.victims {
+            let name = self.node_name(*node);
+            if victim.no_method {
+                alarms.push(format!("{name} cannot be fenced: it has no fence method (belay ack-fence {name})"));
+            } else if let Some(failure) = &victim.last_failure {
+                alarms.push(format!("fencing {name} failed {} times: {failure}", victim.failures));
+            }
+        }
+        for (name, record) in &self.services {
+            if let super::service::Phase::Failed { at } = record.phase {
+                alarms.push(format!(
+                    "{name} could not be stopped on {}: look there, then disable it",
+                    self.node_name(at)
+                ));
+            }
+        }
+        alarms
+    }
+}
+
+fn service_status(name: &ServiceName, record: &ServiceRecord) -> ServiceStatus {
+    ServiceStatus {
+        name: name.clone(),
+        state: record.phase.shown(),
+        frozen: record.frozen,
+        partial: false,
+        owner: record.phase.owner(),
+        last_owner: record.last_owner,
+        restarts: u32::try_from(record.restarts.len()).unwrap_or(u32::MAX),
+        transition: record.transition,
+        epoch: record.epoch,
+        waiting: record.waiting.clone().or_else(|| record.trouble.clone()),
+    }
+}
+
+impl State {
+    /// The number of a member by its name, where the configuration knows it.
+    #[must_use]
+    pub fn node_id(&self, name: &str) -> Option<NodeId> {
+        self.config.as_ref()?.node_named(name).map(|node| node.id)
+    }
+}

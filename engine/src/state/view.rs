@@ -1,0 +1,135 @@
+//! A new quorate view: who came, who went, and who goes on purpose.
+
+use super::State;
+use super::history::{event, node_event};
+use super::member::Standing;
+use super::service::{AfterStop, Phase, Wanted};
+use belay_proto::entry::View;
+use belay_proto::history::{EventKind, Severity};
+use belay_proto::{Incarnation, NodeId, ServiceName, Term};
+
+impl State {
+    /// Opens a term: the cluster is quorate with these members.
+    pub(crate) fn apply_view(&mut self, view: &View) {
+        self.term = Term(self.term.0 + 1);
+        self.rounds.insert(self.term, view.round);
+        let names: Vec<String> = view.members.iter().map(|member| self.node_name(member.node)).collect();
+        let text = format!("quorate with {} (ring {}, term {})", names.join(", "), view.ring, self.term);
+        self.note(event(EventKind::Quorum, Severity::Notice, text), None);
+        self.view = Some(view.clone());
+        let joins = view.members.iter().any(|member| !self.stays(member));
+        let in_view = |id: &NodeId| view.members.iter().any(|member| member.node == *id);
+        let gone: Vec<NodeId> =
+            self.nodes.iter().filter(|(id, record)| record.in_view() && !in_view(id)).map(|(id, _)| *id).collect();
+        for node in gone {
+            self.member_gone(node, view.hosts.contains(&node));
+        }
+        self.note_hosts(&view.hosts);
+        for member in &view.members {
+            self.member_in_view(member);
+        }
+        self.migrations_after_view();
+        self.want_stopped_again();
+        self.judge_absent(joins);
+    }
+
+    /// A stop by hand lasts until the membership changes (rgmanager.md §2: stopped is temporary).
+    fn want_stopped_again(&mut self) {
+        for record in self.services.values_mut() {
+            if record.phase == (Phase::Stopped { wanted: Wanted::AtNextView }) {
+                record.phase = Phase::Stopped { wanted: Wanted::Now };
+            }
+        }
+    }
+
+    /// A host whose daemon is away on purpose, or dead on a living host, may meanwhile have died itself.
+    fn note_hosts(&mut self, hosts: &[NodeId]) {
+        let dead: Vec<NodeId> = self
+            .nodes
+            .iter()
+            .filter(|(id, record)| {
+                let believed_alive =
+                    matches!(record.standing, Standing::Lost { host_alive: true } | Standing::Left { stopped: false });
+                believed_alive && !hosts.contains(id)
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for node in dead {
+            let text = format!("{} is lost; its VMs may still run", self.node_name(node));
+            self.set_standing(node, Standing::Lost { host_alive: false }, Severity::Error, text);
+            self.hasten_fencing(node);
+        }
+    }
+
+    /// A member announced that it will leave.
+    pub(crate) fn apply_leave(&mut self, from: NodeId, stopped: bool) {
+        if !self.nodes.get(&from).is_some_and(super::member::NodeRecord::in_view) {
+            return;
+        }
+        let name = self.node_name(from);
+        let text = if stopped {
+            format!("{name} is leaving; its VMs are stopped and started elsewhere first")
+        } else {
+            format!("{name} is leaving; its VMs keep running there")
+        };
+        self.set_standing(from, Standing::Leaving { stopped }, Severity::Notice, text);
+    }
+
+    /// Services on members that leave with everything stopped are stopped there, to be started elsewhere.
+    pub(crate) fn drain_leaving(&mut self) {
+        let leaving =
+            |id: &NodeId| self.nodes.get(id).is_some_and(|node| node.standing == Standing::Leaving { stopped: true });
+        let to_stop: Vec<(ServiceName, NodeId)> = self
+            .services
+            .iter()
+            .filter(|(_, record)| !record.frozen)
+            .filter_map(|(name, record)| match record.phase {
+                Phase::Started { owner } if leaving(&owner) => Some((name.clone(), owner)),
+                _ => None,
+            })
+            .collect();
+        for (name, owner) in to_stop {
+            self.with_service(&name, |state, record| {
+                let then = AfterStop::Start { wish: None, avoid: Some(owner) };
+                state.stop_at(&name, record, owner, then);
+            });
+        }
+    }
+
+    /// Whether a member that is leaving has nothing left to wait for.
+    #[must_use]
+    pub fn may_leave(&self, me: NodeId) -> bool {
+        match self.nodes.get(&me).map(|node| &node.standing) {
+            Some(Standing::Leaving { stopped: true }) => {
+                !self.services.values().any(|record| !record.frozen && record.phase.may_run_on(me))
+            }
+            Some(Standing::Leaving { stopped: false }) => true,
+            _ => false,
+        }
+    }
+
+    /// A member of the ring has not been heard of: its daemon counts as dead on a living host.
+    pub(crate) fn apply_silent(&mut self, node: NodeId, incarnation: Incarnation) {
+        let Some(record) = self.nodes.get(&node) else { return };
+        if record.standing != Standing::Online || record.incarnation != Some(incarnation) {
+            return;
+        }
+        let text = format!("the daemon on {} does not answer, though it is in the ring", self.node_name(node));
+        self.set_standing(node, Standing::Lost { host_alive: true }, Severity::Warning, text);
+        self.judge_absent(false);
+    }
+
+    /// A member that was held for silent proposes again: it is alive after all.
+    pub(crate) fn note_alive(&mut self, node: NodeId) {
+        let Some(record) = self.nodes.get_mut(&node) else { return };
+        let in_view = self.view.as_ref().is_some_and(|view| view.members.iter().any(|m| m.node == node));
+        if !in_view || !matches!(record.standing, Standing::Lost { .. }) {
+            return;
+        }
+        record.standing = Standing::Online;
+        record.since = self.time;
+        let text = format!("the daemon on {} answers again", self.node_name(node));
+        let id = self.note(node_event(EventKind::Member, Severity::Notice, node, text), None);
+        self.avert_fencing(node, id);
+    }
+}

@@ -1,0 +1,104 @@
+//! Talking to the daemons: the control socket for what the story must know, and the real commands for what it shows.
+
+use crate::layout::{Host, Run};
+use crate::reaper::{Ended, Reaper};
+use anyhow::{Context, Result, bail};
+use belay_proto::control::{EventsReply, Status};
+use belay_proto::history::HistoryEvent;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// How long a daemon may take to answer what it answers from its own memory.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+
+/// A host's own view of the cluster.
+///
+/// # Errors
+/// When its daemon does not answer.
+pub fn status(host: &Host) -> Result<Status> {
+    ask(host, "Status", &json!({}))
+}
+
+/// The newest events of the cluster's history, oldest first.
+///
+/// # Errors
+/// When the daemon does not answer.
+pub fn events(host: &Host, last: u32) -> Result<Vec<HistoryEvent>> {
+    Ok(ask::<EventsReply>(host, "Events", &json!({ "last": last }))?.events)
+}
+
+/// One Varlink call: NUL-terminated JSON both ways.
+fn ask<T: DeserializeOwned>(host: &Host, method: &str, parameters: &Value) -> Result<T> {
+    let unreachable = || format!("belayd on {} does not answer", host.name);
+    let mut stream = UnixStream::connect(host.socket()).with_context(unreachable)?;
+    stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+    stream.set_write_timeout(Some(ANSWER_LIMIT))?;
+    let mut call =
+        serde_json::to_vec(&json!({ "method": format!("io.belay.Cluster.{method}"), "parameters": parameters }))?;
+    call.push(0);
+    stream.write_all(&call).with_context(unreachable)?;
+    let mut answer = Vec::new();
+    let mut part = [0_u8; 16 * 1024];
+    while answer.last() != Some(&0) {
+        match stream.read(&mut part).with_context(unreachable)? {
+            0 => bail!("belayd on {} hung up", host.name),
+            read => answer.extend_from_slice(part.get(..read).unwrap_or_default()),
+        }
+    }
+    answer.pop();
+    let mut answer: Value = serde_json::from_slice(&answer).with_context(unreachable)?;
+    if let Some(error) = answer.get("error") {
+        bail!("{} answered {error} to {method}", host.name);
+    }
+    serde_json::from_value(answer["parameters"].take())
+        .with_context(|| format!("{} answered oddly to {method}", host.name))
+}
+
+/// What a command printed, and how it ended.
+#[derive(Clone, Debug)]
+pub struct Printed {
+    /// Standard output and then standard error.
+    pub text: String,
+    /// How it ended.
+    pub ended: Ended,
+}
+
+impl Printed {
+    /// Whether it ended with exit code 0.
+    #[must_use]
+    pub fn ok(&self) -> bool {
+        self.ended == Ended::Code(0)
+    }
+}
+
+/// Runs one of the real commands against a host's daemon, as a person would.
+///
+/// # Errors
+/// When it cannot be started or does not end in time.
+pub fn command(run: &Run, reaper: &Reaper, host: &Host, words: &[&str], limit: Duration) -> Result<Printed> {
+    let [program, arguments @ ..] = words else { bail!("no command given") };
+    // Into a file, not a pipe: nobody has to read while the command waits for the cluster.
+    let output = tempfile::tempfile()?;
+    let mut command = Command::new(run.bin().join(program));
+    command
+        .args(arguments)
+        .env("BELAY_SOCKET", host.socket())
+        .env("COLUMNS", "80")
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output.try_clone()?);
+    let pid = i32::try_from(reaper.spawn(&mut command)?.id())?;
+    let Some(ended) = reaper.wait(pid, limit) else {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        bail!("`{}` did not end within {} s", words.join(" "), limit.as_secs());
+    };
+    let mut bytes = Vec::new();
+    let mut output = output;
+    std::io::Seek::rewind(&mut output)?;
+    output.read_to_end(&mut bytes)?;
+    Ok(Printed { text: String::from_utf8_lossy(&bytes).into_owned(), ended })
+}
