@@ -7,6 +7,7 @@ use belay_proto::{NodeId, ServiceName, Span};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::ops::Deref;
 
 /// A configuration that was checked: the only way to hold a [`Cluster`] outside this crate.
@@ -235,14 +236,15 @@ impl Vm {
 }
 
 impl Cluster {
-    /// The member of this name, by exact, then short name, ignoring case (`node1` finds `node1.example.com`).
+    /// The member of this name, ignoring case, where one side may be a host name without its domain (`node1` finds
+    /// `node1.example.com`). A name that could be two members' is nobody's: a service would move to the wrong host.
     #[must_use]
     pub fn node_named(&self, name: &str) -> Option<&Node> {
-        let short = |n: &str| n.split('.').next().unwrap_or(n).to_ascii_lowercase();
-        self.nodes
-            .values()
-            .find(|node| node.name.eq_ignore_ascii_case(name))
-            .or_else(|| self.nodes.values().find(|node| short(&node.name) == short(name)))
+        if let Some(node) = self.nodes.values().find(|node| node.name.eq_ignore_ascii_case(name)) {
+            return Some(node);
+        }
+        let mut short = self.nodes.values().filter(|node| short_of(&node.name, name) || short_of(name, &node.name));
+        short.next().filter(|_| short.next().is_none())
     }
 
     /// The member's name, or its number where the configuration does not know it.
@@ -262,5 +264,56 @@ impl Cluster {
     #[must_use]
     pub fn quorum(&self) -> u32 {
         if self.two_node { 1 } else { self.expected_votes() / 2 + 1 }
+    }
+}
+
+/// Whether `short` is the first part of `full`, a host name with its domain and not an address.
+fn short_of(full: &str, short: &str) -> bool {
+    let address = full.parse::<IpAddr>().is_ok();
+    !address && full.split_once('.').is_some_and(|(first, _)| first.eq_ignore_ascii_case(short))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cluster(names: &[&str]) -> Cluster {
+        let node = |(index, name): (u32, &&str)| {
+            let id = NodeId(index + 1);
+            (id, Node { id, name: (*name).to_owned(), votes: 1, methods: Vec::new() })
+        };
+        Cluster { nodes: (0..).zip(names).map(node).collect(), ..Cluster::default() }
+    }
+
+    fn found(names: &[&str], name: &str) -> Option<u32> {
+        cluster(names).node_named(name).map(|node| node.id.0)
+    }
+
+    #[test]
+    fn a_member_is_found_by_its_full_or_its_short_name() {
+        let names = ["node1.example.com", "node2"];
+        for (name, id) in [("node1", 1), ("NODE1.example.com", 1), ("node2", 2), ("node2.example.com", 2)] {
+            assert_eq!(found(&names, name), Some(id), "{name}");
+        }
+        for name in ["node1.elsewhere.org", "node3", "", "node"] {
+            assert_eq!(found(&names, name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_could_be_two_members_is_nobodys() {
+        assert_eq!(found(&["node1.a", "node1.b"], "node1"), None);
+        assert_eq!(found(&["10.0.0.1", "10.0.0.2"], "10"), None);
+        assert_eq!(found(&["10.0.0.1", "10.0.0.2"], "10.9.9.9"), None);
+        assert_eq!(found(&["10.0.0.1", "10.0.0.2"], "10.0.0.2"), Some(2));
+    }
+
+    #[test]
+    fn quorum_is_more_than_half_and_one_of_two_with_two_node() {
+        for (nodes, quorum) in [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3)] {
+            assert_eq!(cluster(&["a", "b", "c", "d", "e"][..nodes]).quorum(), quorum);
+        }
+        let pair = Cluster { two_node: true, ..cluster(&["a", "b"]) };
+        assert_eq!(pair.quorum(), 1);
     }
 }

@@ -14,6 +14,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -49,23 +50,25 @@ fn record(index: u64) -> Record {
 fn the_writer_that_gets_killed() {
     let Some(dir) = std::env::var_os(DIR) else { return };
     let (mut store, _) = Store::open(Path::new(&dir)).unwrap();
-    let mut out = std::io::stderr().lock();
-    writeln!(out, "open").unwrap();
+    // Each line in one write, so that a kill leaves no half of one.
+    let say = |line: String| std::io::stderr().write_all(line.as_bytes()).unwrap();
+    say("open\n".to_owned());
     loop {
         let next = store.last().0 + 1;
         let batch: Vec<_> = (next..next + 1 + next % 7).map(record).collect();
         let last = store.append(&batch).unwrap();
-        writeln!(out, "acknowledged {last}").unwrap();
+        say(format!("acknowledged {last}\n"));
         if last.0 % 5 == 0 {
             let at = Index(last.0 - 3);
             store.put_snapshot(at, Term(1), &format!("{{\"at\":{at}}}"), SnapshotSource::Own).unwrap();
-            writeln!(out, "snapshot {at}").unwrap();
+            say(format!("snapshot {at}\n"));
         }
     }
 }
 
-/// Lets a writer run for a moment, kills it, and returns the last entry and snapshot it had acknowledged.
-fn run_and_kill(dir: &Path, after: Duration) -> (u64, u64) {
+/// Lets a writer run for a moment, kills it, and returns the last entry and snapshot it had acknowledged. The moment is
+/// counted from the writer's start, or from its first acknowledgement, however busy the machine is.
+fn run_and_kill(dir: &Path, after: Duration, acknowledged_first: bool) -> (u64, u64) {
     let mut writer = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "the_writer_that_gets_killed", "--nocapture"])
         .env(DIR, dir)
@@ -74,6 +77,7 @@ fn run_and_kill(dir: &Path, after: Duration) -> (u64, u64) {
         .spawn()
         .unwrap();
     let lines = BufReader::new(writer.stderr.take().unwrap()).lines();
+    let (begun, begins) = channel();
     let reading = std::thread::spawn(move || {
         let (mut acknowledged, mut snapshot) = (0, 0);
         for line in lines.map_while(Result::ok) {
@@ -82,9 +86,15 @@ fn run_and_kill(dir: &Path, after: Duration) -> (u64, u64) {
                 Some(("snapshot", index)) => snapshot = index.parse().unwrap(),
                 _ => assert_eq!(line, "open"),
             }
+            if acknowledged > 0 {
+                let _ = begun.send(());
+            }
         }
         (acknowledged, snapshot)
     });
+    if acknowledged_first {
+        begins.recv_timeout(Duration::from_secs(30)).unwrap();
+    }
     std::thread::sleep(after);
     writer.kill().unwrap();
     writer.wait().unwrap();
@@ -97,7 +107,8 @@ fn a_writer_killed_at_any_moment_loses_nothing_it_acknowledged() {
     let (mut acknowledged, mut snapshot) = (0, 0);
     for round in 0u64..40 {
         // From "still creating the file" to "in the middle of the log's clean-up", at uneven distances.
-        let (entries, snapshots) = run_and_kill(dir.path(), Duration::from_micros(2000 + (round * 7919) % 60_000));
+        let after = Duration::from_micros(1000 + (round * 7919) % 40_000);
+        let (entries, snapshots) = run_and_kill(dir.path(), after, round % 2 == 1);
         (acknowledged, snapshot) = (acknowledged.max(entries), snapshot.max(snapshots));
         let (store, loaded) = Store::open(dir.path()).unwrap();
         assert!(loaded.last().0 >= acknowledged, "round {round}: {} < {acknowledged}", loaded.last());

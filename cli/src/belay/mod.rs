@@ -1,6 +1,7 @@
 //! `belay`: the cluster in our own words, and the other commands by their names.
 
 mod ack_fence;
+mod check;
 mod events;
 mod options;
 mod request;
@@ -43,6 +44,7 @@ pub(crate) fn run(arguments: &[OsString], console: &mut Console) -> Result<u8, T
         Command::Events(events) => events::run(&socket, &events, console),
         Command::Why { service, json } => why::run(&socket, &service, json, console),
         Command::AckFence { node, yes_i_am_sure } => ack_fence::run(&socket, &node, yes_i_am_sure, console),
+        Command::Check { file } => check::run(&file, console),
         Command::Clustat { arguments } => clustat::run(&arguments, &socket, console),
         Command::Clusvcadm { arguments } => clusvcadm::run(&arguments, &socket, console),
         Command::Enable(to) => request::run(&socket, request::Verb::Enable, &to.of, to.to.as_deref(), console),

@@ -99,6 +99,15 @@ Example:
         #[arg(long)]
         yes_i_am_sure: bool,
     },
+    /// Say everything there is to say about a cluster.conf, without touching the cluster
+    #[command(
+        after_help = "Examples:\n  belay check\n  belay check /root/cluster.conf.new\n\nExit status: 0 it can be used (there may be warnings), 1 it cannot."
+    )]
+    Check {
+        /// The file
+        #[arg(default_value = "/etc/cluster/cluster.conf")]
+        file: PathBuf,
+    },
     /// The command clustat, with its own options
     #[command(disable_help_flag = true, after_help = "Example:\n  belay clustat -s vm:web1")]
     Clustat {

@@ -199,3 +199,23 @@ fn a_reader_that_has_seen_enough_ends_the_command_quietly() {
     let said = said(&child.wait_with_output().unwrap());
     assert_eq!((said.status, said.err.as_str()), (0, ""));
 }
+
+#[test]
+fn a_configuration_is_checked_without_a_daemon() {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = folder.path().join("nowhere");
+    let check = |text: &str| {
+        let file = folder.path().join("cluster.conf");
+        std::fs::write(&file, text).unwrap();
+        run(&nowhere, 80, &format!("belay check {}", file.display()))
+    };
+    let good = r#"<cluster name="alpha" config_version="7"><clusternodes><clusternode name="node1" nodeid="1"/></clusternodes><rm><vm name="web1"/></rm></cluster>"#;
+    let said = check(good);
+    assert_eq!(said.status, 0, "{said}");
+    assert!(said.out.contains("can be used: cluster alpha, version 7, members: 1, VMs: 1"), "{said}");
+    let said = check("<cluster name=\"alpha\"\n  <oops");
+    assert_eq!(said.status, 1, "{said}");
+    assert!(said.out.contains("cluster.conf:2:") && said.out.contains("cannot be used"), "{said}");
+    let said = run(&nowhere, 80, "belay check /nonexistent/cluster.conf");
+    assert_eq!(said.err, "belay: cannot read /nonexistent/cluster.conf: No such file or directory\n");
+}

@@ -9,6 +9,7 @@ mod fencing;
 mod findings;
 mod machine;
 mod members;
+mod not_xml;
 mod schema;
 mod tables;
 mod values;

@@ -12,7 +12,7 @@ fn a_file_that_is_too_large_is_not_looked_at() {
 
 #[test]
 fn deep_nesting_does_not_exhaust_the_stack() {
-    let depth = 400_000;
+    let depth = 100_000;
     let text = with(&format!("{}{}", "<a>".repeat(depth), "</a>".repeat(depth)));
     assert_eq!(said(&text), ["warning: unknown element <a> in <cluster>"]);
     assert_eq!(said(&"<a>".repeat(depth)).len(), 1);
@@ -22,23 +22,23 @@ fn deep_nesting_does_not_exhaust_the_stack() {
 fn an_element_with_too_many_attributes_or_namespaces_is_refused_before_it_costs_time() {
     let mut attributes = String::new();
     let mut namespaces = String::new();
-    for i in 0..500_000 {
+    for i in 0..200_000 {
         let _ = write!(attributes, " a{i}=''");
         let _ = write!(namespaces, "<a xmlns:p{i}=''>");
     }
     let expected = "error: 'cluster' has too many attributes or namespaces to be read";
     assert_eq!(said(&format!("<cluster{attributes}/>")), [expected]);
     let expected = "error: 'a' has too many attributes or namespaces to be read";
-    assert_eq!(said(&namespaces[..MAX_BYTES / 2]), [expected]);
+    assert_eq!(said(&namespaces), [expected]);
 }
 
 #[test]
 fn a_flood_of_findings_is_counted_and_not_kept() {
-    let text = with(&format!("{}<cman two_node='1'/>", "<nonsense/>".repeat(300_000)));
+    let text = with(&format!("{}<cman two_node='1'/>", "<nonsense/>".repeat(100_000)));
     let reading = read("f", &text);
     let findings = &reading.diagnostics;
     assert_eq!(findings.len(), 1002);
-    assert_eq!(findings.last().map(|f| f.message.as_str()), Some("299000 more findings are not listed"));
+    assert_eq!(findings.last().map(|f| f.message.as_str()), Some("99000 more findings are not listed"));
     assert!(findings.iter().any(|f| f.message.contains("two_node")), "the error that refuses the file is kept");
     let rendered = reading.render(false);
     assert!(rendered.len() < 3_000_000, "one endless line is shown in part: {} bytes", rendered.len());

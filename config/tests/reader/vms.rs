@@ -77,6 +77,13 @@ fn every_attribute_that_is_acted_on_reaches_the_model() {
 }
 
 #[test]
+fn the_model_survives_being_written_as_json() {
+    let cluster = model(&vm("domain='x' migration_mapping='n1:t1'"));
+    let json = serde_json::to_string(&cluster).unwrap();
+    assert_eq!(serde_json::from_str::<belay_config::Cluster>(&json).unwrap(), cluster);
+}
+
+#[test]
 fn auto_means_the_daemons_own_choice() {
     let vm = read("hypervisor='auto' hypervisor_uri='auto' migration_uri='auto'");
     assert_eq!((vm.hypervisor_uri, vm.migration_uri), (None, None));

@@ -1,6 +1,6 @@
 #!/bin/sh
 # An agent that misbehaves on request: speaks the agent protocol, keeps "domains" as files, and does once whatever
-# DIR/on-CALL says when that call comes. Called as: scripted-agent.sh --uri URI DIR
+# DIR/on-CALL says when that call comes, and always what DIR/always-on-CALL says. Called as: scripted-agent.sh --uri URI DIR
 #
 #   die          ends before the call has any effect
 #   die-after    ends after the effect and before the answer
@@ -41,7 +41,7 @@ while IFS= read -r line; do
     name=${what#*\"name\":\"}
     name=${name%%\"*}
     echo "$call ${what#*\{}" >>"$dir/log"
-    order=
+    order=$(cat "$dir/always-on-$call" 2>/dev/null)
     if [ -e "$dir/on-$call" ]; then
         order=$(cat "$dir/on-$call")
         rm "$dir/on-$call"

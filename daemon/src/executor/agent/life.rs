@@ -23,6 +23,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 const LOG_LINE: usize = 16 * 1024;
 /// How long a process that exited may have left something in its pipe, and how long a killed one may take to go.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long a released agent may take to finish what it is inside of.
+const GOODBYE: Duration = Duration::from_secs(4);
 /// How long a killed process is waited for. One that the kernel cannot end must not keep its successor from starting.
 const BURIAL: Duration = Duration::from_secs(5);
 
@@ -48,7 +50,7 @@ pub(super) struct Life {
     uri: Arc<str>,
     child: Child,
     output: Lines<ChildStdout>,
-    input: mpsc::UnboundedSender<Vec<u8>>,
+    input: Option<mpsc::UnboundedSender<Vec<u8>>>,
     hello_by: Option<Instant>,
     hang_grace: Duration,
     in_flight: BTreeMap<u64, InFlight>,
@@ -62,6 +64,8 @@ impl Life {
         let mut child = Command::new(&settings.program)
             .arg("--uri")
             .arg(&**uri)
+            // Without it, init takes its time to reap a dead emulator, and libvirt restarts none before that.
+            .args(is_embedded(uri).then_some("--reap"))
             .args(&settings.arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -80,7 +84,7 @@ impl Life {
             uri: Arc::clone(uri),
             child,
             output: Lines::new(stdout, MAX_LINE_BYTES),
-            input,
+            input: Some(input),
             hello_by: Some(Instant::now() + settings.hello_within),
             hang_grace: settings.hang_grace,
             in_flight: BTreeMap::new(),
@@ -91,9 +95,16 @@ impl Life {
     /// Serves calls until the end, and cleans up after it.
     pub(super) async fn run(mut self, of: &mut Supervisor) -> End {
         let end = self.serve(of).await;
-        if let End::Died { reason } = &end {
-            for (_, call) in std::mem::take(&mut self.in_flight) {
-                let _ = call.answer.send(Err(unreachable(&self.uri, reason)));
+        match &end {
+            End::Died { reason } => {
+                for (_, call) in std::mem::take(&mut self.in_flight) {
+                    let _ = call.answer.send(Err(unreachable(&self.uri, reason)));
+                }
+            }
+            End::Released => {
+                // Its input ends, which tells it to go.
+                self.input = None;
+                let _ = timeout(GOODBYE, self.child.wait()).await;
             }
         }
         let _ = self.child.start_kill();
@@ -164,7 +175,9 @@ impl Life {
         let overdue = Instant::now() + order.deadline + self.hang_grace;
         self.in_flight.insert(id, InFlight { overdue, answer: order.answer });
         // When the writer is gone the pipe is broken, and the child's end is about to be noticed.
-        let _ = self.input.send([line.as_slice(), b"\n"].concat());
+        if let Some(input) = &self.input {
+            let _ = input.send([line.as_slice(), b"\n"].concat());
+        }
     }
 
     /// Takes one line in; an error says why this agent must end.
@@ -220,6 +233,12 @@ impl Life {
             _ => "closed its output".to_owned(),
         }
     }
+}
+
+/// Whether the hypervisor's driver runs inside the agent, which makes the emulators the agent's orphans.
+fn is_embedded(uri: &str) -> bool {
+    let path = uri.split(['?', '#']).next().unwrap_or(uri);
+    path.ends_with("/embed")
 }
 
 /// What an agent wrote that is not the protocol, short enough for a log.

@@ -27,6 +27,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 /// How agents are run.
 #[derive(Clone, Debug)]
@@ -86,12 +87,13 @@ pub enum NoticeKind {
     Event(AgentEvent),
 }
 
-/// The agents of a host, one per hypervisor URI. They end when this is dropped.
+/// The agents of a host, one per hypervisor URI. They are killed when this is dropped; [`Agents::end`] is kinder.
 #[derive(Debug)]
 pub struct Agents {
     settings: AgentSettings,
     notices: mpsc::Sender<Notice>,
     by_uri: BTreeMap<String, Agent>,
+    supervisors: JoinSet<()>,
 }
 
 impl Agents {
@@ -99,7 +101,7 @@ impl Agents {
     /// events nobody takes is stopped from talking.
     #[must_use]
     pub fn new(settings: AgentSettings, notices: mpsc::Sender<Notice>) -> Self {
-        Self { settings, notices, by_uri: BTreeMap::new() }
+        Self { settings, notices, by_uri: BTreeMap::new(), supervisors: JoinSet::new() }
     }
 
     /// The agent for a URI, started at the first request. Must be called within a tokio runtime.
@@ -107,8 +109,16 @@ impl Agents {
         if let Some(agent) = self.by_uri.get(uri) {
             return agent.clone();
         }
-        let agent = supervisor::spawn(uri, self.settings.clone(), self.notices.clone());
+        let (agent, supervisor) = supervisor::prepare(uri, self.settings.clone(), self.notices.clone());
+        self.supervisors.spawn(supervisor);
         self.by_uri.insert(uri.to_owned(), agent.clone());
         agent
+    }
+
+    /// Lets the agents end in good order, once nobody else holds a handle: each gets a moment to finish what it is
+    /// inside of, because half a start would leave the hypervisor half a domain.
+    pub async fn end(mut self) {
+        self.by_uri.clear();
+        while self.supervisors.join_next().await.is_some() {}
     }
 }

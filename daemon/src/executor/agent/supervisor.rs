@@ -11,14 +11,17 @@ use tokio::time::{Instant, timeout_at};
 /// Calls that may wait to be written. Callers beyond that wait in `Agent::call`.
 const ORDERS: usize = 256;
 
-/// Starts keeping an agent for `uri`, until the last handle is dropped.
-pub(super) fn spawn(uri: &str, settings: AgentSettings, notices: mpsc::Sender<Notice>) -> Agent {
+/// An agent for `uri`, and the task that keeps it alive until the last handle is dropped.
+pub(super) fn prepare(
+    uri: &str,
+    settings: AgentSettings,
+    notices: mpsc::Sender<Notice>,
+) -> (Agent, impl Future<Output = ()> + Send + 'static) {
     let uri: Arc<str> = uri.into();
     let (orders, incoming) = mpsc::channel(ORDERS);
     let (status, watched) = watch::channel(Status::Down { reason: "is being started".to_owned() });
     let supervisor = Supervisor { uri: Arc::clone(&uri), settings, incoming, status, notices, connections: 0 };
-    tokio::spawn(supervisor.run());
-    Agent::new(uri, orders, watched)
+    (Agent::new(uri, orders, watched), supervisor.run())
 }
 
 /// What outlives the agent's processes.

@@ -272,6 +272,37 @@ async fn a_password_an_agent_prints_does_not_reach_the_history() {
     assert!(!reason.contains("hunter2"), "{reason}");
 }
 
+/// A log in memory.
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_log_tells_what_an_agent_said_but_not_its_password() {
+    let agents = Agents::new();
+    agents.add("fence_chatty", "cat fence_chatty.in.1");
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
+    // For this thread only, which is the one that runs the executor.
+    let _guard = tracing::subscriber::set_default(subscriber);
+    assert_eq!(outcome(&agents, work(&[&["fence_chatty"]])).await, confirmed("m1"));
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(text.contains("login=admin") && text.contains("fencing node2 confirmed by method m1"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
 #[tokio::test]
 async fn an_agent_that_reads_nothing_is_none_the_worse_for_it() {
     let agents = Agents::new();

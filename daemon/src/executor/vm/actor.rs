@@ -86,6 +86,15 @@ impl Actor {
 
     /// Runs until the handle is dropped or nobody takes reports any more.
     pub(super) async fn run(mut self, mut incoming: watch::Receiver<Assignments>) {
+        self.serve(&mut incoming).await;
+        // Tasks hold handles to agents.
+        self.tasks.shutdown().await;
+        // Nobody takes notices any more, and an agent must not wait to be heard before it ends.
+        drop(self.notices);
+        self.agents.end().await;
+    }
+
+    async fn serve(&mut self, incoming: &mut watch::Receiver<Assignments>) {
         let reports = self.reports.clone();
         loop {
             self.ask_for_lists();

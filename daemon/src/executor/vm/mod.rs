@@ -30,6 +30,7 @@ use belay_proto::entry::What;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 /// How the executor works.
 #[derive(Clone, Debug)]
@@ -85,7 +86,7 @@ pub struct VmExecutor;
 
 impl VmExecutor {
     /// Starts it. Must be called within a tokio runtime. `quorate` is asked right before each start and migration.
-    /// It ends, its agents with it and no VM, when the handle is dropped.
+    /// It ends, its agents with it and no VM, when the handle is dropped or told to.
     #[must_use]
     pub fn spawn(
         settings: VmSettings,
@@ -94,8 +95,8 @@ impl VmExecutor {
     ) -> VmExecutorHandle {
         let (assignments, incoming) = watch::channel(Assignments::default());
         let actor = actor::Actor::new(settings, reports, Arc::new(quorate));
-        tokio::spawn(actor.run(incoming));
-        VmExecutorHandle { assignments }
+        let actor = tokio::spawn(actor.run(incoming));
+        VmExecutorHandle { assignments, actor }
     }
 }
 
@@ -103,11 +104,18 @@ impl VmExecutor {
 #[derive(Debug)]
 pub struct VmExecutorHandle {
     assignments: watch::Sender<Assignments>,
+    actor: JoinHandle<()>,
 }
 
 impl VmExecutorHandle {
     /// Replaces everything this host has to do and know. Never waits; only the newest list counts.
     pub fn assign(&self, assignments: Assignments) {
         self.assignments.send_replace(assignments);
+    }
+
+    /// Ends the executor and waits until its agents are gone, a few seconds at most. Domains run on.
+    pub async fn end(self) {
+        drop(self.assignments);
+        let _ = self.actor.await;
     }
 }

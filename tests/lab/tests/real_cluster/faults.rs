@@ -22,6 +22,18 @@ pub(crate) fn killed_daemon(cluster: &Cluster) -> Result<()> {
     })
 }
 
+pub(crate) fn killed_agent(cluster: &Cluster) -> Result<()> {
+    let vm = "mail1";
+    let host = cluster.place_of(vm)?;
+    undisturbed(cluster, || {
+        // By its path: the kernel cuts a process's own name to 15 bytes.
+        host.must("pkill -KILL -f ^/usr/local/libexec/belay/belay-agent-libvirt")?;
+        std::thread::sleep(seconds(2));
+        everything_settles(cluster)
+    })?;
+    kill_and_wait(cluster, vm)
+}
+
 pub(crate) fn restarted_libvirtd(cluster: &Cluster) -> Result<()> {
     let host = cluster.place_of("web2")?;
     undisturbed(cluster, || {

@@ -31,6 +31,7 @@ fn story(cluster: &Cluster) -> Result<()> {
         ("the journal carries fields to search by", journal),
         ("a QEMU process is killed and the VM is back in its place", faults::killed_guest),
         ("belayd is killed; systemd restarts it and no VM notices", faults::killed_daemon),
+        ("the libvirt agent is killed; no VM notices, and a death after it is still seen", faults::killed_agent),
         ("libvirtd is restarted; no VM notices, and a death after it is still seen", faults::restarted_libvirtd),
         ("a VM migrates while it runs", faults::live_migration),
         ("belayd is stopped and started again; its VMs run on", faults::stopped_daemon),
