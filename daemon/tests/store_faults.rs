@@ -11,11 +11,12 @@ use belay_proto::history::{EventId, EventKind, HistoryEvent, Severity};
 use belay_proto::{Index, NodeId, Term, Timestamp};
 use belayd::store::{Health, HistoryFilter, Record, SnapshotSource, Store, StoreError, StoreHandle};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::statvfs::statvfs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const DIR: &str = "BELAY_TEST_STORE_DIR";
@@ -152,6 +153,12 @@ impl SmallDisk {
 
     fn make_room(&self) {
         std::fs::remove_file(self.path().join("ballast")).unwrap();
+        // A process that a test beside this one is just starting may hold the file open for a moment longer.
+        let begun = Instant::now();
+        while statvfs(self.path()).unwrap().blocks_free() < 100 {
+            assert!(begun.elapsed() < Duration::from_secs(20), "the room does not come back");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
