@@ -377,15 +377,13 @@ impl Node {
         }
     }
 
-    /// Entries stop applying: executors get nothing more to do.
+    /// Entries stop applying. Executors keep their list, so that a change of membership does not cancel what is under
+    /// way (the loss of a victim is one!), but begin nothing new: they ask for quorum right before they act.
     fn stop_working(&mut self) {
         self.assigned_for = None;
         if self.quorate {
             self.quorate = false;
             self.actions.push(Action::Quorate(false));
-        }
-        if self.assigned.take().is_some_and(|given| given != Assignments::default()) {
-            self.actions.push(Action::Assign(Assignments::default()));
         }
     }
 

@@ -126,7 +126,7 @@ impl State {
     fn causes_of(&self, last: EventId) -> Vec<HistoryEvent> {
         let mut chain = Vec::new();
         let mut next = Some(last);
-        while let Some(event) = next.and_then(|id| self.recent.get(&id)) {
+        while let Some(event) = next.and_then(|id| self.recent_event(id)) {
             chain.insert(0, event.clone());
             next = if chain.len() < FOREIGN_LINKS { event.cause } else { None };
         }
@@ -134,10 +134,15 @@ impl State {
     }
 
     fn remember(&mut self, event: HistoryEvent) {
-        self.recent.insert(event.id, event);
+        self.recent.push_back(event);
         while self.recent.len() > RECENT_KEPT {
-            self.recent.pop_first();
+            self.recent.pop_front();
         }
+    }
+
+    fn recent_event(&self, id: EventId) -> Option<&HistoryEvent> {
+        let position = self.recent.binary_search_by_key(&id, |event| event.id).ok()?;
+        self.recent.get(position)
     }
 
     /// Ends the entry and hands out its events.

@@ -48,7 +48,7 @@ mod view;
 
 use belay_config::Validated;
 use belay_proto::entry::{Entry, View, What};
-use belay_proto::history::{EventId, HistoryEvent};
+use belay_proto::history::HistoryEvent;
 use belay_proto::ring::RoundId;
 use belay_proto::{Index, NodeId, RequestId, ServiceName, Term, Timestamp};
 use fencing::Victim;
@@ -57,7 +57,7 @@ use member::NodeRecord;
 use request::RequestRecord;
 use serde::{Deserialize, Serialize};
 use service::ServiceRecord;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// What the cluster knows. Serialises to the snapshot that members exchange and store.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -77,8 +77,8 @@ pub struct State {
     victims: BTreeMap<NodeId, Victim>,
     services: BTreeMap<ServiceName, ServiceRecord>,
     requests: BTreeMap<RequestId, RequestRecord>,
-    /// The newest events, from which chains of causes are put together.
-    recent: BTreeMap<EventId, HistoryEvent>,
+    /// The newest events, ascending by id, from which chains of causes are put together.
+    recent: VecDeque<HistoryEvent>,
     #[serde(skip)]
     journal: Journal,
 }
