@@ -21,17 +21,18 @@ const RESTART_DELAY: Duration = Duration::from_millis(100);
 /// How long the processes of a host may take to die when its power goes.
 pub const CUT_LIMIT: Duration = Duration::from_secs(10);
 
-/// Powers the host on and runs it until the power goes. Standard input is the power line: its end is the end.
+/// Powers the host on, boots it for as long as it is told, and runs it until the power goes. Standard input is the power line: its end is the end.
 ///
 /// # Errors
 /// When the host's folder cannot be written, or its daemon's program cannot be started.
-pub fn run(run: &Run, host: &Host, programs: &Path) -> Result<()> {
+pub fn run(run: &Run, host: &Host, programs: &Path, boot_time: Duration) -> Result<()> {
     // A session of its own: a Ctrl-C in the demo's terminal is the story-teller's affair, not the hosts'.
     let _ = nix::unistd::setsid();
     let reaper = Reaper::start()?;
     std::fs::write(host.pid(), format!("{}\n", std::process::id()))?;
     forget_what_was_in_memory(host)?;
     die_with_the_power_line(host);
+    std::thread::sleep(boot_time);
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/uuid").context("cannot make up a boot id")?;
     loop {
         let ended = run_daemon(run, host, programs, boot.trim(), &reaper)?;

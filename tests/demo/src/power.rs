@@ -1,8 +1,9 @@
 //! The power supply of the demo hosts: starts a host's supervisor when its switch says `on`, and cuts its power.
 //!
 //! The fence agent throws the same switch (the file `power` in the host's folder) and ends the host's processes; so may a
-//! person, with `echo off`. When a supervisor is gone and its switch says `on` again, the host boots, after a while that stands for the minutes that a
-//! real one takes. Whatever it left running is ended before: a machine that lost its power runs nothing.
+//! person, with `echo off`. A host whose supervisor is gone and whose switch says `on` has power at once and then boots
+//! for a while, which stands for the minutes that a real one takes. Whatever it left running is ended before: a machine
+//! that lost its power runs nothing.
 
 use crate::host::CUT_LIMIT;
 use crate::layout::{HOST_VARIABLE, Host, Run};
@@ -14,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a host takes to boot after a power cut.
+/// How long a host takes to boot after a power cut. When the demo starts, all of them have just booted.
 const BOOT_TIME: Duration = Duration::from_secs(4);
 
 /// A host whose switch somebody threw by hand loses its power after this long. The fence agent needs much less to end
@@ -34,8 +35,6 @@ struct Outlet {
     host: Host,
     /// The running supervisor. Its standard input is the power line.
     supervisor: Option<Child>,
-    /// When to start it.
-    due: Option<Instant>,
     /// Since when the switch says off while the host still runs.
     off_since: Option<Instant>,
     boots: u32,
@@ -50,7 +49,7 @@ impl PowerSupply {
         let mut outlets = Vec::new();
         for host in run.hosts() {
             std::fs::write(host.power(), "on\n")?;
-            outlets.push(Outlet { host, supervisor: None, due: Some(Instant::now()), off_since: None, boots: 0 });
+            outlets.push(Outlet { host, supervisor: None, off_since: None, boots: 0 });
         }
         let outlets = Arc::new(Mutex::new(outlets));
         Ok(Self { run: run.clone(), programs: programs.to_owned(), reaper: reaper.clone(), outlets })
@@ -102,15 +101,13 @@ impl PowerSupply {
             });
             if ended {
                 outlet.supervisor = None;
-                outlet.due = Some(Instant::now() + BOOT_TIME);
             }
             if outlet.supervisor.is_none() || switch_is_on(&outlet.host) {
                 outlet.off_since = None;
             } else if outlet.off_since.get_or_insert_with(Instant::now).elapsed() > BY_HAND {
                 process::kill_below(&outlet.host.dir, CUT_LIMIT)?;
             }
-            let due = outlet.due.is_some_and(|due| due <= Instant::now());
-            if outlet.supervisor.is_none() && due && switch_is_on(&outlet.host) {
+            if outlet.supervisor.is_none() && switch_is_on(&outlet.host) {
                 self.boot(outlet)?;
             }
         }
@@ -120,6 +117,7 @@ impl PowerSupply {
     fn boot(&self, outlet: &mut Outlet) -> Result<()> {
         let host = &outlet.host;
         process::kill_below(&host.dir, CUT_LIMIT)?;
+        let boot_time = if outlet.boots == 0 { Duration::ZERO } else { BOOT_TIME };
         let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/sbin:/usr/bin:/sbin:/bin".into());
         let mut command = Command::new(self.programs.join("belay-demo-host"));
         command
@@ -127,7 +125,7 @@ impl PowerSupply {
             .arg(&self.run.dir)
             .arg("--programs")
             .arg(&self.programs)
-            .args(["--host", &host.id.to_string()])
+            .args(["--host", &host.id.to_string(), "--boot-seconds", &boot_time.as_secs().to_string()])
             .env(HOST_VARIABLE, &host.dir)
             // Fence agents are found through PATH.
             .env("PATH", format!("{}:{path}", self.run.bin().display()))
@@ -136,7 +134,6 @@ impl PowerSupply {
             .stdout(Stdio::null());
         let child = self.reaper.spawn(&mut command).with_context(|| format!("cannot power on {}", host.name))?;
         outlet.supervisor = Some(child);
-        outlet.due = None;
         outlet.boots += 1;
         Ok(())
     }

@@ -5,11 +5,14 @@
 //! `belay-demo` itself for a host whose supervisor is gone. One thread waits for any child, so nobody else may:
 //! children are started through [`Reaper::spawn`] and waited for with [`Reaper::wait`].
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
 use std::collections::BTreeMap;
-use std::process::{Child, Command};
+use std::io::{Read, Seek};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,7 +22,7 @@ pub enum Ended {
     /// It exited with this code.
     Code(i32),
     /// This signal killed it.
-    Signal(nix::sys::signal::Signal),
+    Signal(Signal),
 }
 
 impl std::fmt::Display for Ended {
@@ -28,6 +31,23 @@ impl std::fmt::Display for Ended {
             Self::Code(code) => write!(f, "exit code {code}"),
             Self::Signal(signal) => write!(f, "{signal}"),
         }
+    }
+}
+
+/// What a command printed, and how it ended.
+#[derive(Clone, Debug)]
+pub struct Printed {
+    /// Standard output and standard error, in the order they were written.
+    pub text: String,
+    /// How it ended.
+    pub ended: Ended,
+}
+
+impl Printed {
+    /// Whether it ended with exit code 0.
+    #[must_use]
+    pub fn ok(&self) -> bool {
+        self.ended == Ended::Code(0)
     }
 }
 
@@ -74,6 +94,26 @@ impl Reaper {
             command.spawn().with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
         children.insert(i32::try_from(child.id())?, None);
         Ok(child)
+    }
+
+    /// Runs a command to its end, for `limit` at most, and gives what it printed on both of its outputs.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not end in time.
+    pub fn run(&self, command: &mut Command, limit: Duration) -> Result<Printed> {
+        // Into a file, not a pipe: nobody has to read while the command works.
+        let mut output = tempfile::tempfile()?;
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
+        let name = command.get_program().to_string_lossy().into_owned();
+        let pid = i32::try_from(self.spawn(command)?.id())?;
+        let Some(ended) = self.wait(pid, limit) else {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            bail!("{name} did not end within {} s", limit.as_secs());
+        };
+        let mut bytes = Vec::new();
+        output.rewind()?;
+        output.read_to_end(&mut bytes)?;
+        Ok(Printed { text: String::from_utf8_lossy(&bytes).into_owned(), ended })
     }
 
     /// How the child ended, if it has.

@@ -1,7 +1,7 @@
 //! Talking to the daemons: the control socket for what the story must know, and the real commands for what it shows.
 
 use crate::layout::{Host, Run};
-use crate::reaper::{Ended, Reaper};
+use crate::reaper::{Printed, Reaper};
 use anyhow::{Context, Result, bail};
 use belay_proto::control::{EventsReply, Status};
 use belay_proto::history::HistoryEvent;
@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 /// How long a daemon may take to answer what it answers from its own memory.
@@ -58,47 +58,13 @@ fn ask<T: DeserializeOwned>(host: &Host, method: &str, parameters: &Value) -> Re
         .with_context(|| format!("{} answered oddly to {method}", host.name))
 }
 
-/// What a command printed, and how it ended.
-#[derive(Clone, Debug)]
-pub struct Printed {
-    /// Standard output and then standard error.
-    pub text: String,
-    /// How it ended.
-    pub ended: Ended,
-}
-
-impl Printed {
-    /// Whether it ended with exit code 0.
-    #[must_use]
-    pub fn ok(&self) -> bool {
-        self.ended == Ended::Code(0)
-    }
-}
-
 /// Runs one of the real commands against a host's daemon, as a person would.
 ///
 /// # Errors
 /// When it cannot be started or does not end in time.
 pub fn command(run: &Run, reaper: &Reaper, host: &Host, words: &[&str], limit: Duration) -> Result<Printed> {
     let [program, arguments @ ..] = words else { bail!("no command given") };
-    // Into a file, not a pipe: nobody has to read while the command waits for the cluster.
-    let output = tempfile::tempfile()?;
     let mut command = Command::new(run.bin().join(program));
-    command
-        .args(arguments)
-        .env("BELAY_SOCKET", host.socket())
-        .env("COLUMNS", "80")
-        .stdin(Stdio::null())
-        .stdout(output.try_clone()?)
-        .stderr(output.try_clone()?);
-    let pid = i32::try_from(reaper.spawn(&mut command)?.id())?;
-    let Some(ended) = reaper.wait(pid, limit) else {
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
-        bail!("`{}` did not end within {} s", words.join(" "), limit.as_secs());
-    };
-    let mut bytes = Vec::new();
-    let mut output = output;
-    std::io::Seek::rewind(&mut output)?;
-    output.read_to_end(&mut bytes)?;
-    Ok(Printed { text: String::from_utf8_lossy(&bytes).into_owned(), ended })
+    command.args(arguments).env("BELAY_SOCKET", host.socket()).env("COLUMNS", "80");
+    reaper.run(&mut command, limit)
 }

@@ -2,11 +2,13 @@
 //! storage", the disk they boot from, and libvirt's settings for a host that is a folder.
 
 use crate::layout::{Host, Run};
+use crate::reaper::Reaper;
 use anyhow::{Context, Result, bail};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 /// The VM of the guide: not started by itself, restarted twice in ten minutes, then sent elsewhere.
 pub const GUIDE_VM: &str = "mytestVM";
@@ -35,6 +37,9 @@ const BOOT_CODE: [u8; 18] = [
     0xf4, 0xeb, 0xfd, // hlt; jmp back to it
 ];
 
+/// How long libvirt may take to find out what QEMU can do.
+const PROBE_LIMIT: Duration = Duration::from_secs(120);
+
 /// The disk's size. The BIOS does not boot from a virtio disk of a single sector.
 const DISK_BYTES: usize = 1024 * 1024;
 
@@ -42,7 +47,7 @@ const DISK_BYTES: usize = 1024 * 1024;
 ///
 /// # Errors
 /// When a program is missing or a file cannot be written.
-pub fn build(run: &Run, programs: &Path, cache: &Path) -> Result<()> {
+pub fn build(run: &Run, programs: &Path, cache: &Path, reaper: &Reaper) -> Result<()> {
     for folder in [run.ring(), run.bin(), run.definitions(), run.dir.join("shared/consoles")] {
         fs::create_dir_all(folder)?;
     }
@@ -60,20 +65,23 @@ pub fn build(run: &Run, programs: &Path, cache: &Path) -> Result<()> {
     for host in run.hosts() {
         fs::create_dir_all(host.store())?;
         fs::create_dir_all(host.libvirt().join("etc"))?;
-        fs::write(host.libvirt().join("etc/qemu.conf"), QEMU_CONF)?;
+        fs::write(host.libvirt().join("etc/qemu.conf"), qemu_conf())?;
         fs::write(host.config(), cluster_conf(run))?;
     }
-    know_qemu(run, cache)
+    know_qemu(run, cache, reaper)
 }
 
 /// libvirt's settings for a host without a libvirtd: nobody to confine, no cgroups of its own, and consoles written
 /// by QEMU itself, since the daemon that usually does it (virtlogd) does not run.
-const QEMU_CONF: &str = r#"security_driver = "none"
-user = "root"
-group = "root"
-cgroup_controllers = [ ]
-stdio_handler = "file"
-"#;
+fn qemu_conf() -> String {
+    let mut text = String::from("security_driver = \"none\"\ncgroup_controllers = [ ]\nstdio_handler = \"file\"\n");
+    // Root's VMs would run as another user, who cannot read the run's folder. Without root libvirt has no choice, and
+    // fails when it is told to make one.
+    if nix::unistd::geteuid().is_root() {
+        text += "user = \"root\"\ngroup = \"root\"\n";
+    }
+    text
+}
 
 fn disk() -> Vec<u8> {
     let mut disk = BOOT_CODE.to_vec();
@@ -156,25 +164,19 @@ fn definition(run: &Run, vm: &str) -> String {
     )
 }
 
-/// Spares each host libvirt's first look at the QEMU program, which takes seconds: the result is kept in `cache` from
-/// run to run, and libvirt itself notices when it is out of date.
-fn know_qemu(run: &Run, cache: &Path) -> Result<()> {
+/// Spares each host libvirt's first look at the QEMU program, which takes a second or more: the result is kept in
+/// `cache` from run to run, and libvirt itself notices when it is out of date.
+fn know_qemu(run: &Run, cache: &Path, reaper: &Reaper) -> Result<()> {
     if !cache.is_dir() {
         let root = run.dir.join("probe");
         fs::create_dir_all(root.join("etc"))?;
-        fs::write(root.join("etc/qemu.conf"), QEMU_CONF)?;
-        let output = Command::new("virsh")
-            .args([
-                "--connect",
-                &format!("qemu:///embed?root={}", root.display()),
-                "domcapabilities",
-                "--virttype",
-                "qemu",
-            ])
-            .output()
-            .context("cannot run virsh (package libvirt-clients)")?;
-        if !output.status.success() {
-            bail!("libvirt cannot use QEMU here: {}", String::from_utf8_lossy(&output.stderr).trim());
+        fs::write(root.join("etc/qemu.conf"), qemu_conf())?;
+        let mut command = Command::new("virsh");
+        command.args(["--connect", &format!("qemu:///embed?root={}", root.display())]);
+        command.args(["domcapabilities", "--virttype", "qemu"]);
+        let printed = reaper.run(&mut command, PROBE_LIMIT).context("package libvirt-clients")?;
+        if !printed.ok() {
+            bail!("libvirt cannot use QEMU here: {}", printed.text.trim());
         }
         copy_folder(&root.join("cache"), cache)?;
         fs::remove_dir_all(root)?;

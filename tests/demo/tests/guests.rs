@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use belay_demo::layout::Run;
+use belay_demo::reaper::Reaper;
 use belay_demo::sampler::Sampler;
 use belay_demo::{process, world};
 use std::fs;
@@ -29,14 +30,12 @@ impl Drop for Guard<'_> {
 }
 
 /// Starts a VM as the agent would, through the libvirt inside a process that ends right after.
-fn create(run: &Run, host: u32, vm: &str) {
+fn create(run: &Run, reaper: &Reaper, host: u32, vm: &str) {
     let definition = run.definitions().join(format!("{vm}.xml"));
-    let output = Command::new("virsh")
-        .args(["--connect", &run.host(host).hypervisor(), "create"])
-        .arg(definition)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut command = Command::new("virsh");
+    command.args(["--connect", &run.host(host).hypervisor(), "create"]).arg(definition);
+    let printed = reaper.run(&mut command, Duration::from_secs(60)).unwrap();
+    assert!(printed.ok(), "{}", printed.text);
 }
 
 #[test]
@@ -48,17 +47,18 @@ fn the_sampler_sees_two_copies_of_a_vm_when_two_hosts_run_it() {
     for program in ["belay", "belayd", "belay-agent-libvirt", "fence_belay_demo"] {
         fs::write(programs.join(program), "").unwrap();
     }
-    world::build(&run, &programs, &folder.path().join("cache")).unwrap();
+    let reaper = Reaper::start().unwrap();
+    world::build(&run, &programs, &folder.path().join("cache"), &reaper).unwrap();
     let _guard = Guard(&run.dir);
     let sampler = Sampler::start(&run, &world::VMS).unwrap();
 
-    create(&run, 1, "web1");
+    create(&run, &reaper, 1, "web1");
     until("the guest to come up", || sampler.seen().guest_up["web1"].len() == 1);
     let seen = sampler.seen();
     assert_eq!(seen.running("web1").iter().map(|copy| copy.host).collect::<Vec<_>>(), [1]);
     assert_eq!(seen.max_copies, 1);
 
-    create(&run, 2, "web1");
+    create(&run, &reaper, 2, "web1");
     until("the second copy to be seen", || sampler.seen().max_copies == 2);
     assert_eq!(process::kill_below(&run.host(1).dir, Duration::from_secs(10)).unwrap(), 1, "one VM and nothing else");
     until("the first copy to be missed", || sampler.seen().on_host(1).is_empty());

@@ -55,8 +55,8 @@ fn play(arguments: &Arguments) -> Result<()> {
     std::os::unix::fs::symlink(&run.dir, out.join("run"))?;
     let programs = std::env::current_exe()?.parent().context("no folder")?.to_owned();
     introduce(&run);
-    world::build(&run, &programs, &out.join("libvirt-cache"))?;
     let reaper = Reaper::start()?;
+    world::build(&run, &programs, &out.join("libvirt-cache"), &reaper)?;
     let supply = PowerSupply::new(&run, &programs, &reaper)?;
     let sampler = Sampler::start(&run, &world::VMS)?;
     let ending = Arc::new(Ending { out, run: run.clone(), supply: supply.clone(), done: Mutex::new(false) });

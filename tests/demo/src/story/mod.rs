@@ -9,11 +9,11 @@ mod silent;
 
 use crate::layout::{Host, Run};
 use crate::power::PowerSupply;
-use crate::reaper::Reaper;
+use crate::reaper::{Printed, Reaper};
 use crate::report::{Report, Step, millis};
 use crate::sampler::{Copy, Sampler};
 use crate::screen::Screen;
-use crate::talk::{self, Printed};
+use crate::talk;
 use anyhow::{Context, Result, bail};
 use belay_proto::NodeId;
 use belay_proto::control::{ServiceStatus, Status};
