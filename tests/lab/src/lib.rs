@@ -1,1 +1,3 @@
-//! Placeholder.
+//! Real hosts for tests: corosync in network namespaces, systemd in containers.
+
+pub mod netns;

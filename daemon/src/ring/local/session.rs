@@ -12,13 +12,13 @@
 
 use super::book::Effect;
 use super::claim::Claim;
-use super::desk::{Desk, Ear};
 use super::log::Log;
 use super::outbox::Outbox;
 use super::peers::Peers;
 use super::record::{Reason, Record};
 use super::{LocalError, LocalSettings};
 use crate::ring::RingEvent;
+use crate::ring::desk::{Desk, Ear};
 use belay_proto::{Incarnation, NodeId};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
