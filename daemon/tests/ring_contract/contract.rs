@@ -134,6 +134,24 @@ pub(crate) fn messages_have_a_limit(site: &dyn Site) {
     assert!(members[0].told().iter().any(|(_, told)| matches!(told, Told::Refused { text, .. } if text == "larger.1")));
 }
 
+/// More than the ring takes at once waits, and keeps its order.
+pub(crate) fn a_load_that_does_not_fit_at_once_arrives_in_order(site: &dyn Site) {
+    let mut members = site.start_all();
+    for member in &mut members {
+        let prefix = format!("n{}", member.node);
+        member.order(&Order::Burst { prefix, count: 60, size: 100_000, at_once: 60, every_ms: 0 });
+    }
+    for member in &members {
+        for node in 1..=3 {
+            member.wait_message(&format!("n{node}.60"));
+        }
+    }
+    stream::check(&stories(&members));
+    for told in members.iter().map(Member::told) {
+        (1..=3).for_each(|node| stream::has_all(&told, &format!("n{node}"), 60));
+    }
+}
+
 /// Every ring's quorum is told, and can be asked.
 pub(crate) fn quorum_is_told_for_each_ring(site: &dyn Site) {
     let mut members = vec![site.start(1), site.start(2)];

@@ -87,6 +87,11 @@ fn messages_have_a_limit() {
 }
 
 #[test]
+fn a_load_that_does_not_fit_at_once_arrives_in_order() {
+    contract::a_load_that_does_not_fit_at_once_arrives_in_order(&Hosts::new());
+}
+
+#[test]
 fn quorum_is_told_for_each_ring() {
     contract::quorum_is_told_for_each_ring(&Hosts::new());
 }
