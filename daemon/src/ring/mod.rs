@@ -6,6 +6,7 @@
 //! to all survivors or to none; messages of one sender arrive in the order it proposed them, each once.
 
 pub mod corosync;
+mod desk;
 pub mod local;
 
 use belay_proto::NodeId;

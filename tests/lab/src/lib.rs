@@ -24,6 +24,7 @@ pub mod guest;
 pub mod host;
 pub mod keeper;
 pub mod lab;
+pub mod netns;
 pub mod power;
 pub mod wait;
 

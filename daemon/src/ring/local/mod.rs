@@ -16,7 +16,6 @@
 
 mod book;
 mod claim;
-mod desk;
 mod log;
 mod outbox;
 mod peers;
@@ -25,10 +24,10 @@ mod scanner;
 mod segment;
 mod session;
 
+use super::desk::{Desk, Ear};
 use super::{Ring, RingError, RingEvent};
 use belay_proto::{Incarnation, NodeId};
 use claim::Claim;
-use desk::{Desk, Ear};
 use session::{Ending, Session};
 use std::collections::BTreeMap;
 use std::io;
