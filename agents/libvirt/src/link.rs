@@ -72,9 +72,11 @@ impl Link {
         this
     }
 
-    /// The connection, if there is one.
-    pub(crate) fn connection(&self) -> Result<Arc<Connection>, Fault> {
+    /// The connection, if there is one. Only the outcome of the agent's very first attempt is waited for.
+    pub(crate) fn connection(&self, patience: Duration) -> Result<Arc<Connection>, Fault> {
         let state = self.lock();
+        let waiting = self.changed.wait_timeout_while(state, patience, |state| state.told.is_none());
+        let state = waiting.unwrap_or_else(PoisonError::into_inner).0;
         state.connection.clone().ok_or_else(|| {
             let why = match &state.told {
                 Some(Err(reason)) => reason.as_str(),
@@ -131,6 +133,7 @@ impl Link {
             Err(reason) => AgentEvent::Disconnected { reason: reason.clone() },
         });
         state.told = Some(news);
+        self.changed.notify_all();
     }
 
     fn listen(&self, notices: &Receiver<Notice>) {

@@ -102,7 +102,6 @@ fn run(options: &Options) -> anyhow::Result<()> {
     let office = Arc::new(Office { world, link, prober: Prober::default(), cannot_migrate });
     let desk = Desk::start(Arc::clone(&output));
     take_calls(&office, &desk, &output)?;
-    // A start that is half done would leave libvirt half a domain. Whoever closed our stdin may be waiting for us.
     desk.drain(Duration::from_secs(3));
     output.flush(Duration::from_millis(500));
     Ok(())

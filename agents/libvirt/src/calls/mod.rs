@@ -61,7 +61,10 @@ impl Office {
             FaultKind::Unreachable
         } else if is(ErrorNumber::XmlError) || is(ErrorNumber::XmlDetail) || is(ErrorNumber::XmlInvalidSchema) {
             FaultKind::BadDefinition
-        } else if is(ErrorNumber::NoSupport) || is(ErrorNumber::OperationUnsupported) {
+        } else if is(ErrorNumber::NoSupport)
+            || is(ErrorNumber::OperationUnsupported)
+            || is(ErrorNumber::ArgumentUnsupported)
+        {
             FaultKind::Unsupported
         } else {
             FaultKind::Failed
