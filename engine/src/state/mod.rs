@@ -78,6 +78,7 @@ pub struct State {
     services: BTreeMap<ServiceName, ServiceRecord>,
     requests: BTreeMap<RequestId, RequestRecord>,
     /// The newest events, from which chains of causes are put together.
+    #[serde(with = "snapshot::events_as_list")]
     recent: BTreeMap<EventId, HistoryEvent>,
     #[serde(skip)]
     journal: Journal,

@@ -67,6 +67,27 @@ impl State {
     }
 }
 
+/// Events as a list: JSON has no maps whose keys are more than texts and numbers, and each event holds its own id.
+pub(super) mod events_as_list {
+    use belay_proto::history::{EventId, HistoryEvent};
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::collections::BTreeMap;
+
+    pub(in super::super) fn serialize<S: Serializer>(
+        events: &BTreeMap<EventId, HistoryEvent>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(events.values())
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<EventId, HistoryEvent>, D::Error> {
+        let events = Vec::<HistoryEvent>::deserialize(deserializer)?;
+        Ok(events.into_iter().map(|event| (event.id, event)).collect())
+    }
+}
+
 const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// FNV-1a, 64 bits: guards against accidents, not against malice; all members are trusted.
@@ -79,4 +100,28 @@ fn fnv(start: u64, bytes: &[u8]) -> u64 {
 pub(crate) fn extend_chain(chain: u64, entry: &Entry) -> u64 {
     let bytes = serde_json::to_vec(entry).unwrap_or_default();
     fnv(FNV_START ^ chain, &bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use belay_proto::entry::{ENTRY_VERSION, View, What};
+    use belay_proto::ring::{RingId, RoundId};
+    use belay_proto::{Incarnation, NodeId, Timestamp};
+
+    /// Without a text the one that joins waits for ever, and all states have the same hash.
+    #[test]
+    fn a_state_with_a_history_can_be_handed_to_a_member_that_joins() {
+        let node = NodeId(1);
+        let round = RoundId { initiator: node, incarnation: Incarnation(1), serial: 1 };
+        let view =
+            View { round, ring: RingId { representative: node, sequence: 1 }, members: vec![], hosts: vec![node] };
+        let entry = Entry { version: ENTRY_VERSION, from: node, time: Timestamp(1), what: What::View(view) };
+        let mut state = State::new();
+        let events = state.apply(&entry);
+        assert!(!events.is_empty(), "an entry without events proves nothing here");
+        let restored = State::restore(&state.snapshot()).unwrap();
+        assert_eq!(restored.snapshot(), state.snapshot());
+        assert_ne!(restored.progress().hash, FNV_START);
+    }
 }
