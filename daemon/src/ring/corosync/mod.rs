@@ -13,7 +13,7 @@ mod connection;
 mod picture;
 
 use super::desk::{Desk, Ear};
-use super::{Ring, RingError, RingEvent};
+use super::{QuorumProbe, Ring, RingError, RingEvent};
 use belay_proto::NodeId;
 use connection::{Connection, Sent};
 use picture::Picture;
@@ -142,8 +142,9 @@ impl Ring for CorosyncRing {
         self.desk.propose(bytes)
     }
 
-    fn quorate(&self) -> bool {
-        self.desk.quorate()
+    fn quorum_probe(&self) -> QuorumProbe {
+        let desk = Arc::clone(&self.desk);
+        Arc::new(move || desk.quorate())
     }
 
     async fn leave(&mut self) {

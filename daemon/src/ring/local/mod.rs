@@ -25,7 +25,7 @@ mod segment;
 mod session;
 
 use super::desk::{Desk, Ear};
-use super::{Ring, RingError, RingEvent};
+use super::{QuorumProbe, Ring, RingError, RingEvent};
 use belay_proto::{Incarnation, NodeId};
 use claim::Claim;
 use session::{Ending, Session};
@@ -171,8 +171,9 @@ impl Ring for LocalRing {
         self.desk.propose(bytes)
     }
 
-    fn quorate(&self) -> bool {
-        self.desk.quorate()
+    fn quorum_probe(&self) -> QuorumProbe {
+        let desk = Arc::clone(&self.desk);
+        Arc::new(move || desk.quorate())
     }
 
     async fn leave(&mut self) {
