@@ -2,6 +2,7 @@
 
 use crate::agent::Agent;
 use crate::guest::{Guest, definition};
+use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,7 +14,7 @@ const PREFIX: &str = "belay-agent-test-";
 pub(crate) struct Embedded {
     dir: PathBuf,
     // Held for as long as the test lives: what nobody holds is left over from a run that was killed.
-    _lock: File,
+    _lock: Flock<File>,
 }
 
 impl Embedded {
@@ -25,7 +26,7 @@ impl Embedded {
         remove(&dir);
         fs::create_dir_all(dir.join("root/etc")).expect("a directory for the test");
         let lock = File::create(dir.join("lock")).expect("a lock file");
-        lock.lock().expect("nobody else has this directory");
+        let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).expect("nobody else has this directory");
         let configuration = "security_driver = \"none\"\nuser = \"root\"\ngroup = \"root\"\ncgroup_controllers = [ ]\n\
                              stdio_handler = \"file\"\n";
         fs::write(dir.join("root/etc/qemu.conf"), configuration).expect("qemu.conf can be written");
@@ -60,7 +61,10 @@ impl Drop for Embedded {
 fn sweep() {
     for entry in fs::read_dir(std::env::temp_dir()).expect("a directory for temporary files").flatten() {
         let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
-        let held = || File::open(entry.path().join("lock")).is_ok_and(|lock| lock.try_lock().is_err());
+        let held = || {
+            File::open(entry.path().join("lock"))
+                .is_ok_and(|lock| Flock::lock(lock, FlockArg::LockExclusiveNonblock).is_err())
+        };
         let young =
             || entry.metadata().and_then(|m| m.modified()).is_ok_and(|t| t.elapsed().is_ok_and(|e| e.as_secs() < 60));
         if ours && !held() && !young() {

@@ -94,3 +94,12 @@ fn a_second_agent_on_the_same_hypervisor_waits_until_the_first_has_gone() {
     second.expect("connection", |event| matches!(event, AgentEvent::Connected).then_some(()));
     assert_eq!(second.list()[0].state, DomainState::Running);
 }
+
+#[test]
+fn an_embedded_hypervisor_that_cannot_start_ends_the_agent_with_its_reason() {
+    let world = Embedded::new();
+    std::fs::write(world.dir().join("root/etc/qemu.conf"), "this is no configuration").expect("it can be written");
+    let mut agent = Agent::start(&world.uri(), &[]);
+    agent.expect("refusal", |event| matches!(event, AgentEvent::Disconnected { .. }).then_some(()));
+    assert_eq!(agent.process.wait().expect("it can be waited for").code(), Some(4));
+}
