@@ -164,7 +164,7 @@ async fn live(role: Role, mut orders: mpsc::UnboundedReceiver<Order>) {
                     let every = Duration::from_millis(every_ms);
                     bursts.push_back(Burst { prefix, next: 0, count, size, at_once, every });
                 }
-                Some(Order::AskQuorate) => tell(&Told::Quorate(ring.quorate())),
+                Some(Order::AskQuorate) => tell(&Told::Quorate(ring.quorum_probe()())),
                 Some(Order::Doze(doze)) => dozing = doze,
                 Some(Order::Leave) => {
                     ring.leave().await;
