@@ -3,8 +3,9 @@
 //! A call into libvirt can hang for ever, and nothing can interrupt it. So the answer does not depend on it: a clock
 //! thread answers `deadline` when the time has come, and what the hung call says later is thrown away. A call that has
 //! been answered begins nothing new: it stops at its next step. The number of threads inside libvirt is bounded
-//! ([`Ticket::in_libvirt`]); when all are stuck, further calls wait for a free place until their own deadline, and their
-//! answer says so. Lists, migrations and cancellations have places of their own, so that stuck starts do not stop them.
+//! ([`Ticket::in_libvirt`]), and for each domain no more than one does the same thing there, so that one hung domain
+//! cannot take all places. Whoever finds no place waits for one until the call's deadline, and its answer says so. Lists,
+//! migrations and cancellations have places of their own, so that stuck starts do not stop them.
 
 use crate::output::Output;
 use belay_proto::agent::{Answer, Call, CallKind, Fault, FaultKind};
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 pub(crate) const CALLS_MAX: usize = 512;
 
 /// How many threads may be inside libvirt at once, by the kind of call.
-const PLACES: [(Lane, usize); 3] = [(Lane::Domain, 32), (Lane::Migration, 16), (Lane::Cancellation, 4)];
+const PLACES: [(Lane, usize); 3] = [(Lane::Domain, 64), (Lane::Migration, 16), (Lane::Cancellation, 4)];
 
 /// The longest deadline that makes sense; a longer one is taken as this.
 const DEADLINE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -40,6 +41,17 @@ impl Lane {
         }
     }
 
+    /// The domain a call is about.
+    fn domain(what: &CallKind) -> Option<String> {
+        match what {
+            CallKind::List => None,
+            CallKind::Start { name, .. }
+            | CallKind::Stop { name, .. }
+            | CallKind::Migrate { name, .. }
+            | CallKind::CancelMigration { name } => Some(name.clone()),
+        }
+    }
+
     fn places(self) -> usize {
         PLACES.iter().find(|(lane, _)| *lane == self).map_or(1, |(_, places)| *places)
     }
@@ -54,8 +66,9 @@ pub(crate) struct Desk {
 
 #[derive(Default)]
 struct State {
-    /// Calls that have a thread.
+    /// Calls that have a thread, and how many of these may take as long as a guest likes.
     calls: usize,
+    long_calls: usize,
     /// The threads that are inside libvirt.
     visits: Vec<Visit>,
     deadlines: BinaryHeap<Reverse<Due>>,
@@ -95,6 +108,8 @@ pub(crate) struct Ticket {
     id: u64,
     deadline: Instant,
     lane: Lane,
+    /// Which domain it is about.
+    domain: Option<String>,
     desk: Arc<Desk>,
     progress: Mutex<Progress>,
 }
@@ -122,16 +137,23 @@ impl Desk {
         work: impl FnOnce(&CallKind, &Arc<Ticket>) -> Result<Answer, Fault> + Send + 'static,
     ) {
         let deadline = Instant::now() + Duration::from_millis(call.deadline_ms).min(DEADLINE_MAX);
-        let progress = Mutex::default();
-        let ticket =
-            Arc::new(Ticket { id: call.id, deadline, lane: Lane::of(&call.what), desk: Arc::clone(self), progress });
+        let ticket = Arc::new(Ticket {
+            id: call.id,
+            deadline,
+            lane: Lane::of(&call.what),
+            domain: Lane::domain(&call.what),
+            desk: Arc::clone(self),
+            progress: Mutex::default(),
+        });
         let mut state = self.lock();
         if state.calls >= CALLS_MAX {
             drop(state);
             let message = format!("{CALLS_MAX} calls are under way; nothing was done");
             return ticket.answer(Err(Fault { kind: FaultKind::Unreachable, message }));
         }
+        let long = !matches!(call.what, CallKind::List | CallKind::Start { .. });
         state.calls += 1;
+        state.long_calls += usize::from(long);
         state.numbered += 1;
         let number = state.numbered;
         state.deadlines.push(Reverse(Due(deadline, number, Arc::clone(&ticket))));
@@ -145,24 +167,28 @@ impl Desk {
                 // What was done before that is not known.
                 Err(Fault { kind: FaultKind::Unreachable, message })
             }));
-            ticket.desk.leave();
+            ticket.desk.leave(long);
         });
         if !begun {
             // Its deadline will answer it.
-            desk.leave();
+            desk.leave(long);
         }
     }
 
-    fn leave(&self) {
-        self.lock().calls -= 1;
+    fn leave(&self, long: bool) {
+        let mut state = self.lock();
+        state.calls -= 1;
+        state.long_calls -= usize::from(long);
+        drop(state);
         self.changed.notify_all();
     }
 
-    /// Waits until no call is inside libvirt but those that are stuck there, at most for `patience`.
+    /// Waits, at most for `patience`, until no start or list is under way: a start that is cut off would leave half a
+    /// domain behind. Whoever waits for a guest or a migration is not waited for.
     pub(crate) fn drain(&self, patience: Duration) {
         let until = Instant::now() + patience;
         let mut state = self.lock();
-        while state.visits.iter().any(|visit| !visit.ticket.progress().answered) {
+        while state.calls > state.long_calls {
             let Some(left) = until.checked_duration_since(Instant::now()) else { return };
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -196,6 +222,11 @@ impl State {
         self.visits.iter().filter(move |visit| visit.ticket.lane == lane)
     }
 
+    fn is_full_for(&self, ticket: &Ticket, doing: &str) -> bool {
+        let same = |visit: &Visit| visit.doing == doing && visit.ticket.domain == ticket.domain;
+        self.visitors(ticket.lane).count() >= ticket.lane.places() || self.visits.iter().any(same)
+    }
+
     fn crowd(&self, lane: Lane) -> String {
         let stuck = self.visitors(lane).filter(|visit| visit.ticket.progress().answered).count();
         format!("{} of its {} places are taken, {stuck} by stuck calls", self.visitors(lane).count(), lane.places())
@@ -227,10 +258,10 @@ impl Ticket {
 
     fn enter(self: &Arc<Self>, doing: &'static str) -> Result<(), Fault> {
         let mut state = self.desk.lock();
-        while state.visitors(self.lane).count() >= self.lane.places() {
+        while state.is_full_for(self, doing) {
             self.progress().queued = true;
             let left = self.left();
-            if left.is_zero() {
+            if left.is_zero() || self.progress().answered {
                 return Err(self.overdue(&state.crowd(self.lane)));
             }
             state = self.desk.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;

@@ -9,6 +9,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// The file by whose lock libvirt's driver keeps a second one out. An embedded driver is in this very process, and a
+/// process loses its POSIX lock when it closes *any* descriptor of the file: reading it once would let a second agent in,
+/// and two drivers on one set of emulators kill them.
+const DRIVERS_LOCK: &str = "driver.pid";
+
 /// Where the emulators of a hypervisor can be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Emulators {
@@ -57,6 +62,9 @@ impl Emulators {
     }
 
     fn read(&self, file: &Path) -> Option<Emulator> {
+        if file.file_name().is_some_and(|name| name == DRIVERS_LOCK) {
+            return None;
+        }
         let pid = fs::read_to_string(file).ok()?.trim().parse().ok()?;
         let process = Process::open(pid).ok()?;
         let (name, uuid) = identity(&fs::read(format!("/proc/{pid}/cmdline")).ok()?)?;

@@ -13,9 +13,11 @@ use crate::native::{self, Notice, Subscription};
 use crate::output::Output;
 use crate::world::World;
 use belay_proto::agent::{AgentEvent, Fault, FaultKind};
-use std::fs;
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::{self, File};
+use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use virt::connect::Connect;
@@ -27,6 +29,18 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// libvirtd is asked for a sign of life after this many seconds of silence, and given up after three without one.
 const KEEPALIVE_S: i32 = 5;
 const KEEPALIVE_COUNT: u32 = 3;
+
+/// The exit status of an agent whose embedded hypervisor cannot be started.
+pub(crate) const EXIT_EMBEDDED: i32 = 4;
+
+/// Why there is no connection.
+#[derive(Debug)]
+enum Failure {
+    /// It is worth another attempt.
+    Passing(String),
+    /// This process cannot succeed any more.
+    Final(String),
+}
 
 /// An open connection.
 pub(crate) struct Connection {
@@ -72,9 +86,11 @@ impl Link {
         this
     }
 
-    /// The connection, if there is one.
-    pub(crate) fn connection(&self) -> Result<Arc<Connection>, Fault> {
+    /// The connection, if there is one. Only the outcome of the agent's very first attempt is waited for.
+    pub(crate) fn connection(&self, patience: Duration) -> Result<Arc<Connection>, Fault> {
         let state = self.lock();
+        let waiting = self.changed.wait_timeout_while(state, patience, |state| state.told.is_none());
+        let state = waiting.unwrap_or_else(PoisonError::into_inner).0;
         state.connection.clone().ok_or_else(|| {
             let why = match &state.told {
                 Some(Err(reason)) => reason.as_str(),
@@ -131,6 +147,7 @@ impl Link {
             Err(reason) => AgentEvent::Disconnected { reason: reason.clone() },
         });
         state.told = Some(news);
+        self.changed.notify_all();
     }
 
     fn listen(&self, notices: &Receiver<Notice>) {
@@ -150,9 +167,19 @@ impl Link {
                     backoff = BACKOFF_MIN;
                     self.use_until_lost(connection);
                 }
-                Err(reason) => {
+                Err(Failure::Passing(reason)) => {
                     let mut state = self.lock();
                     self.tell(&mut state, Err(reason));
+                }
+                Err(Failure::Final(reason)) => {
+                    crate::log!(
+                        "error: the embedded hypervisor does not start: {reason}; only a new agent can try again"
+                    );
+                    let mut state = self.lock();
+                    self.tell(&mut state, Err(reason));
+                    drop(state);
+                    self.output.flush(Duration::from_secs(1));
+                    std::process::exit(EXIT_EMBEDDED);
                 }
             }
             thread::sleep(backoff);
@@ -161,7 +188,7 @@ impl Link {
     }
 
     /// Opens a connection, however long it takes; the daemon is told when it takes too long.
-    fn open(&self, number: u64, notices: &Sender<Notice>) -> Result<Connection, String> {
+    fn open(&self, number: u64, notices: &Sender<Notice>) -> Result<Connection, Failure> {
         let (uri, notices) = (self.uri.clone(), notices.clone());
         let (done, result) = mpsc::channel();
         crate::spawn("open", move || {
@@ -173,7 +200,8 @@ impl Link {
         let mut state = self.lock();
         self.tell(&mut state, Err(format!("libvirt does not answer for {} s", OPEN_PATIENCE.as_secs())));
         drop(state);
-        result.recv().unwrap_or_else(|_| Err("the attempt to connect failed; see the agent's log".into()))
+        let stumbled = || Failure::Passing("the attempt to connect stumbled; see the agent's log".into());
+        result.recv().unwrap_or_else(|_| Err(stumbled()))
     }
 
     fn use_until_lost(&self, connection: Connection) {
@@ -204,16 +232,39 @@ impl Link {
     }
 }
 
-fn open(uri: &str, number: u64, notices: &Sender<Notice>) -> Result<Connection, String> {
-    if let Some(root) = embed_root(uri) {
-        fs::create_dir_all(&root).map_err(|error| format!("cannot create {}: {error}", root.display()))?;
+/// The lock on an embedded hypervisor's directory, held from the first connection to the end of the process.
+static EMBED_LOCK: OnceLock<Flock<File>> = OnceLock::new();
+
+/// Makes sure that no other agent runs a driver on this directory. libvirt has a lock of its own, but an embedded driver
+/// that has failed on it cannot be started again in the same process.
+fn lock_embedded(root: &Path) -> Result<(), String> {
+    if EMBED_LOCK.get().is_some() {
+        return Ok(());
     }
-    let connect = Connect::open(Some(uri)).map_err(|error| error.message().to_owned())?;
+    fs::create_dir_all(root).map_err(|error| format!("cannot create {}: {error}", root.display()))?;
+    let path = root.join("belay-agent.lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|error| format!("cannot open {}: {error}", path.display()))?;
+    let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|_| format!("another agent still runs on {}; it has to go first", root.display()))?;
+    let _ = EMBED_LOCK.set(lock);
+    Ok(())
+}
+
+fn open(uri: &str, number: u64, notices: &Sender<Notice>) -> Result<Connection, Failure> {
+    let embedded = embed_root(uri);
+    if let Some(root) = &embedded {
+        lock_embedded(root).map_err(Failure::Passing)?;
+    }
+    let connect = Connect::open(Some(uri)).map_err(|error| {
+        let reason = error.message().to_owned();
+        if embedded.is_some() { Failure::Final(reason) } else { Failure::Passing(reason) }
+    })?;
     // Drivers inside this process, and those without keepalive, refuse; they have no connection that could hang.
     let _ = connect.set_keep_alive(KEEPALIVE_S, KEEPALIVE_COUNT);
     let connect = Arc::new(connect);
-    let subscription =
-        Subscription::new(&connect, number, notices).map_err(|error| format!("no events: {}", error.message()))?;
+    let subscription = Subscription::new(&connect, number, notices)
+        .map_err(|error| Failure::Passing(format!("no events: {}", error.message())))?;
     Ok(Connection { number, connect, _subscription: subscription })
 }
 

@@ -55,7 +55,8 @@ It is started by belayd, one for each hypervisor, and speaks JSON lines (agents/
 Try it by hand, without touching anything:
   echo '{\"id\":1,\"deadline_ms\":5000,\"what\":\"list\"}' | belay-agent-libvirt --uri test:///default
 
-Exit codes: 0 stdin ended (domains run on), 1 it could not start, 2 wrong arguments, 3 stdout was closed.";
+Exit codes: 0 stdin ended (domains run on), 1 it could not start, 2 wrong arguments, 3 stdout was closed,
+4 the embedded hypervisor could not start (its reason is on stderr and in the last event).";
 
 /// Belay's agent for one libvirt hypervisor.
 #[derive(Parser, Debug)]
@@ -102,7 +103,6 @@ fn run(options: &Options) -> anyhow::Result<()> {
     let office = Arc::new(Office { world, link, prober: Prober::default(), cannot_migrate });
     let desk = Desk::start(Arc::clone(&output));
     take_calls(&office, &desk, &output)?;
-    // A start that is half done would leave libvirt half a domain. Whoever closed our stdin may be waiting for us.
     desk.drain(Duration::from_secs(3));
     output.flush(Duration::from_millis(500));
     Ok(())

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 /// How long a death waits for its reason. A guest that powers itself off is announced by libvirt before its process
 /// ends, but on another thread; without the wait it would now and then be reported as a crash.
-pub(crate) const HOLD: Duration = Duration::from_millis(5);
+pub(crate) const HOLD: Duration = Duration::from_millis(2);
 
 /// How long it is remembered that a domain is gone, so that a list begun before that does not bring it back.
 const MEMORY: Duration = Duration::from_secs(60);

@@ -6,10 +6,12 @@
 //! to all survivors or to none; messages of one sender arrive in the order it proposed them, each once.
 
 pub mod corosync;
+mod desk;
 pub mod local;
 
 use belay_proto::NodeId;
 use belay_proto::ring::RingId;
+use std::sync::Arc;
 
 /// What a ring delivers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +64,9 @@ pub enum RingError {
     },
 }
 
+/// Asks whether this host is quorate right now.
+pub type QuorumProbe = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// A ring, as the daemon sees it.
 #[async_trait::async_trait]
 pub trait Ring: Send {
@@ -75,8 +80,9 @@ pub trait Ring: Send {
     /// When the ring is down or the message is too large.
     fn propose(&self, bytes: Vec<u8>) -> Result<(), RingError>;
 
-    /// Whether the quorum service calls this host quorate at this moment. Executors ask right before they act.
-    fn quorate(&self) -> bool;
+    /// A way to ask, from anywhere, whether the quorum service calls this host quorate at this moment. Executors ask
+    /// right before they act: a process that was frozen and wakes must not act on what it knew before.
+    fn quorum_probe(&self) -> QuorumProbe;
 
     /// Leaves in good order: peers see the member go at once.
     async fn leave(&mut self);

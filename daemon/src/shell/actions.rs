@@ -32,7 +32,7 @@ impl Shell {
                     self.fencing.assign(&assignments);
                     self.vms.assign(assignments);
                 }
-                Action::Quorate(quorate) => self.may_act.store(quorate && self.ring.quorate(), Ordering::SeqCst),
+                Action::Quorate(quorate) => self.may_act.store(quorate, Ordering::SeqCst),
                 Action::Reply { id, verdict } => {
                     for asker in self.askers.remove(&id).unwrap_or_default() {
                         // The asker may have gone; it can ask again with the same id.

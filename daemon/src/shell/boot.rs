@@ -2,6 +2,7 @@
 //! store has it. Whatever is missing is said in one sentence, and the daemon does not start.
 
 use crate::ring::Ring;
+use crate::ring::corosync::{CorosyncRing, CorosyncSettings};
 use crate::ring::local::{LocalRing, LocalSettings, SEGMENT_BYTES};
 use crate::settings::{RingKind, Settings};
 use crate::store::{Identity as StoreIdentity, Loaded, Store};
@@ -128,7 +129,8 @@ pub(super) async fn join_ring(settings: &Settings, identity: &Identity, config: 
             Ok(Box::new(ring))
         }
         RingKind::Corosync => {
-            bail!("the corosync ring is being built")
+            let corosync = CorosyncSettings { group: format!("belay:{}", config.name), node: Some(identity.node) };
+            Ok(Box::new(CorosyncRing::join(corosync)?))
         }
     }
 }

@@ -73,11 +73,13 @@ pub async fn run(settings: Settings) -> Result<()> {
     let host = boot::prepare(&settings)?;
     let listener = control::bind(&settings.socket)?;
     let store = Arc::new(StoreHandle::spawn(host.store)?);
+    let ring = boot::join_ring(&settings, &host.identity, &host.config).await?;
     let may_act = Arc::new(AtomicBool::new(false));
     let (report, reports) = mpsc::channel(QUEUE);
+    // The node knows whether the view is quorate, the ring whether that still holds this very moment.
     let probe = {
-        let may_act = Arc::clone(&may_act);
-        move || may_act.load(Ordering::SeqCst)
+        let (may_act, ring_quorate) = (Arc::clone(&may_act), ring.quorum_probe());
+        move || may_act.load(Ordering::SeqCst) && ring_quorate()
     };
     let agent = AgentSettings::new(&settings.agent);
     let vm_settings = VmSettings::new(agent, &settings.hypervisor, host.identity.boot.clone());
@@ -96,7 +98,6 @@ pub async fn run(settings: Settings) -> Result<()> {
         int: signal(SignalKind::interrupt())?,
         hup: signal(SignalKind::hangup())?,
     };
-    let ring = boot::join_ring(&settings, &host.identity, &host.config).await?;
     tracing::info!("belayd {} runs as {} (node {})", host.identity.software, host.name, host.identity.node);
     let shell = Shell {
         node: Node::new(host.identity, host.state, now()),

@@ -1,6 +1,6 @@
 //! The contract.
 
-use crate::member::{Member, Timed};
+use crate::member::{Member, Story};
 use crate::process::{Order, Told, now_ns};
 use crate::site::Site;
 use crate::stream;
@@ -9,8 +9,8 @@ use std::time::Duration;
 /// Moments within a burst that look random and are the same in every run.
 pub(crate) const MOMENTS_MS: [u64; 6] = [31, 7, 53, 18, 2, 40];
 
-fn told(members: &[Member]) -> Vec<Vec<Timed>> {
-    members.iter().map(Member::told).collect()
+fn stories(members: &[Member]) -> Vec<Story> {
+    members.iter().map(Member::story).collect()
 }
 
 /// What several propose at the same time is delivered to all in one order, nothing lost or doubled.
@@ -24,8 +24,8 @@ pub(crate) fn all_deliver_concurrent_proposals_in_one_order(site: &dyn Site) {
             member.wait_message(&format!("n{node}.500"));
         }
     }
-    stream::check(&told(&members));
-    for told in told(&members) {
+    stream::check(&stories(&members));
+    for told in members.iter().map(Member::told) {
         (1..=3).for_each(|node| stream::has_all(&told, &format!("n{node}"), 500));
     }
 }
@@ -58,7 +58,7 @@ pub(crate) fn survivors_of_a_kill_agree(site: &dyn Site) {
             survivors.iter().for_each(|node| stream::has_all(&member.told(), &format!("r{round}n{node}"), 300));
         }
     }
-    ended.extend(told(&members));
+    ended.extend(stories(&members));
     stream::check(&ended);
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn a_frozen_member_is_taken_out_and_comes_back(site: &dyn Site) {
     members.iter().for_each(|member| {
         member.wait_message("after.50");
     });
-    stream::check(&told(&members));
+    stream::check(&stories(&members));
     stream::has_all(&members[0].told(), "without", 50);
 }
 
@@ -126,12 +126,30 @@ pub(crate) fn messages_have_a_limit(site: &dyn Site) {
     members.iter().for_each(|member| {
         member.wait_message("small.1");
     });
-    stream::check(&told(&members));
-    for told in told(&members) {
+    stream::check(&stories(&members));
+    for told in members.iter().map(Member::told) {
         assert!(told.iter().any(|(_, told)| matches!(told, Told::Message { size: 1_000_000, .. })));
         assert!(!told.iter().any(|(_, told)| matches!(told, Told::Message { text, .. } if text == "larger.1")));
     }
     assert!(members[0].told().iter().any(|(_, told)| matches!(told, Told::Refused { text, .. } if text == "larger.1")));
+}
+
+/// More than the ring takes at once waits, and keeps its order.
+pub(crate) fn a_load_that_does_not_fit_at_once_arrives_in_order(site: &dyn Site) {
+    let mut members = site.start_all();
+    for member in &mut members {
+        let prefix = format!("n{}", member.node);
+        member.order(&Order::Burst { prefix, count: 60, size: 100_000, at_once: 60, every_ms: 0 });
+    }
+    for member in &members {
+        for node in 1..=3 {
+            member.wait_message(&format!("n{node}.60"));
+        }
+    }
+    stream::check(&stories(&members));
+    for told in members.iter().map(Member::told) {
+        (1..=3).for_each(|node| stream::has_all(&told, &format!("n{node}"), 60));
+    }
 }
 
 /// Every ring's quorum is told, and can be asked.

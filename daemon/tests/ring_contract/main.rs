@@ -8,6 +8,7 @@
 #![allow(clippy::expect_used, clippy::panic)]
 
 mod contract;
+mod corosync;
 mod local;
 mod member;
 mod process;

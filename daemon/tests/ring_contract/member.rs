@@ -14,6 +14,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Something told, with its moment in nanoseconds.
 pub(crate) type Timed = (u64, Told);
 
+/// All that one process told.
+#[derive(Clone, Debug)]
+pub(crate) struct Story {
+    pub(crate) node: u32,
+    pub(crate) told: Vec<Timed>,
+}
+
 #[derive(Default)]
 struct Log {
     told: Mutex<Vec<Timed>>,
@@ -68,12 +75,16 @@ impl Member {
     }
 
     /// Kills it, and returns all it told.
-    pub(crate) fn kill(mut self) -> Vec<Timed> {
+    pub(crate) fn kill(mut self) -> Story {
         self.child.kill().expect("the member lives");
         self.child.wait().expect("it ends");
         // The pipe's remainder is still being read.
         std::thread::sleep(Duration::from_millis(50));
-        self.told()
+        self.story()
+    }
+
+    pub(crate) fn story(&self) -> Story {
+        Story { node: self.node, told: self.told() }
     }
 
     pub(crate) fn told(&self) -> Vec<Timed> {

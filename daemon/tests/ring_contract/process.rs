@@ -1,6 +1,7 @@
 //! The process of one member: takes orders on its standard input and prints what its ring delivers, as JSON lines.
 
 use belay_proto::{Incarnation, NodeId};
+use belayd::ring::corosync::{CorosyncRing, CorosyncSettings};
 use belayd::ring::local::{LocalRing, LocalSettings};
 use belayd::ring::{Ring, RingEvent};
 use nix::sys::signal::Signal;
@@ -26,6 +27,7 @@ pub(crate) struct Role {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum RingKind {
     Local { dir: PathBuf, nodes: u32, token_ms: u64, segment_bytes: u64 },
+    Corosync { group: String },
 }
 
 /// What it is told.
@@ -138,6 +140,10 @@ fn open(role: &Role) -> Result<Box<dyn Ring>, String> {
             };
             LocalRing::join(settings).map(|ring| Box::new(ring) as Box<dyn Ring>).map_err(|error| error.to_string())
         }
+        RingKind::Corosync { group } => {
+            let settings = CorosyncSettings { group, node: Some(NodeId(role.node)) };
+            CorosyncRing::join(settings).map(|ring| Box::new(ring) as Box<dyn Ring>).map_err(|error| error.to_string())
+        }
     }
 }
 
@@ -158,7 +164,7 @@ async fn live(role: Role, mut orders: mpsc::UnboundedReceiver<Order>) {
                     let every = Duration::from_millis(every_ms);
                     bursts.push_back(Burst { prefix, next: 0, count, size, at_once, every });
                 }
-                Some(Order::AskQuorate) => tell(&Told::Quorate(ring.quorate())),
+                Some(Order::AskQuorate) => tell(&Told::Quorate(ring.quorum_probe()())),
                 Some(Order::Doze(doze)) => dozing = doze,
                 Some(Order::Leave) => {
                     ring.leave().await;

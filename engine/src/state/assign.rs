@@ -33,11 +33,7 @@ impl State {
             }
         }
         assignments.work.extend(self.fence_work(me).filter(|work| work.decided <= committed));
-        assignments.inventory_wanted = self
-            .nodes
-            .get(&me)
-            .filter(|node| node.in_view())
-            .map(|node| (self.term.0 << 32) | (node.since.0 & 0xffff_ffff));
+        assignments.inventory_wanted = self.nodes.get(&me).filter(|node| node.in_view()).map(|_| self.inquiry);
         assignments
     }
 

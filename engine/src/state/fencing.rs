@@ -291,6 +291,7 @@ impl State {
             self.with_service(&name, |state, record| {
                 record.rivals.remove(&node);
                 record.suspects.remove(&node);
+                state.not_found_on(&name, record, node);
                 state.release_service(&name, record, node, &proof, &text);
             });
         }

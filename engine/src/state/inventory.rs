@@ -12,6 +12,11 @@ use belay_proto::{BootId, NodeId, ServiceName};
 use std::collections::BTreeSet;
 
 impl State {
+    /// Asks every member what it runs.
+    pub(crate) fn inquire(&mut self) {
+        self.inquiry += 1;
+    }
+
     /// A host says what runs on it.
     pub(crate) fn apply_inventory(&mut self, from: NodeId, boot: &BootId, running: &[DomainName]) {
         let Some(node) = self.nodes.get_mut(&from) else { return };
@@ -38,6 +43,10 @@ impl State {
     fn seen_absent(&mut self, name: &ServiceName, record: &mut ServiceRecord, from: NodeId) {
         record.rivals.remove(&from);
         record.suspects.remove(&from);
+        self.not_found_on(name, record, from);
+        if !record.sought.is_empty() {
+            return;
+        }
         if record.phase == (Phase::Started { owner: from }) && !record.died_frozen {
             self.gone(name, record, from, GoneReason::Missing.words());
         }
@@ -63,6 +72,13 @@ impl State {
             }
             Phase::Disabled | Phase::Stopped { .. } => {
                 self.note_rival(name, record, from, Rival::Tolerated, "though it should not; it is left alone");
+            }
+            Phase::Started { owner } if record.sought.contains(&from) => {
+                let text = format!(
+                    "was moved from {} to {place} behind Belay's back; it is looked after there",
+                    self.node_name(owner)
+                );
+                self.adopt(name, record, from, text);
             }
             Phase::Started { .. } => {
                 self.note_rival(name, record, from, Rival::AskingOwner, "besides its owner; the owner is asked");

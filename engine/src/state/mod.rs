@@ -81,6 +81,8 @@ pub struct State {
     recent: VecDeque<HistoryEvent>,
     #[serde(skip)]
     journal: Journal,
+    /// Counts how often members were asked what they run.
+    inquiry: u64,
 }
 
 /// How many terms a state remembers the rounds of.

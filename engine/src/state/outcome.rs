@@ -5,7 +5,7 @@
 use super::State;
 use super::history::{Cause, event};
 use super::service::{AfterStop, Phase, Rival, ServiceRecord, Wanted};
-use belay_proto::entry::{Seen, WorkOutcome};
+use belay_proto::entry::{GoneReason, Seen, WorkOutcome};
 use belay_proto::history::{EventKind, HistoryEvent, Severity};
 use belay_proto::{Code, NodeId, OwnershipEpoch, ServiceName};
 
@@ -139,8 +139,11 @@ impl State {
             Seen::Running => state.seen_running(name, record, from),
             _ if record.epoch != epoch || record.phase.owner() != Some(from) => {}
             Seen::Gone { why } => {
-                if record.phase == (Phase::Started { owner: from }) {
-                    state.gone(name, record, from, why.words());
+                if record.phase == (Phase::Started { owner: from }) && record.sought.is_empty() {
+                    match why {
+                        GoneReason::Migrated => state.seek(name, record, from),
+                        _ => state.gone(name, record, from, why.words()),
+                    }
                 }
             }
             Seen::Paused { why } => state.show_trouble(name, record, from, Some(format!("paused ({why})"))),
@@ -171,6 +174,42 @@ impl State {
             }
             None => self.recover(name, record, owner, why),
         }
+    }
+
+    /// Somebody migrated it away by hand. It runs somewhere: every other member is asked, and until all have answered
+    /// nothing is started.
+    fn seek(&mut self, name: &ServiceName, record: &mut ServiceRecord, owner: NodeId) {
+        let here = self.node_name(owner);
+        if record.rivals.values().any(|rival| *rival == Rival::AskingOwner) {
+            return self.gone(name, record, owner, GoneReason::Migrated.words());
+        }
+        let text = format!("left {here} by a migration that Belay did not order; the other members are asked for it");
+        let seen = HistoryEvent { node: Some(owner), ..event(EventKind::Observation, Severity::Warning, text) };
+        self.note_service(name, record, seen, Cause::Root);
+        record.sought = self.online().filter(|id| *id != owner).collect();
+        record.trouble = Some("was migrated away by hand; the other members are asked for it".into());
+        self.inquire();
+        if record.sought.is_empty() {
+            self.lost_sight(name, record, owner);
+        }
+    }
+
+    /// A member has answered and does not have it.
+    pub(crate) fn not_found_on(&mut self, name: &ServiceName, record: &mut ServiceRecord, node: NodeId) {
+        let Phase::Started { owner } = record.phase else { return };
+        if record.sought.remove(&node) && record.sought.is_empty() {
+            self.lost_sight(name, record, owner);
+        }
+    }
+
+    /// libvirt says it was migrated, and no member has it: it runs where Belay cannot see it. To start it would be to
+    /// run it twice.
+    fn lost_sight(&mut self, name: &ServiceName, record: &mut ServiceRecord, owner: NodeId) {
+        let text = format!(
+            "was migrated from {} to a host that is no member; stop it there, then disable and enable it",
+            self.node_name(owner)
+        );
+        self.enter(name, record, Phase::Failed { at: owner }, Severity::Critical, text, Cause::Before);
     }
 
     fn show_trouble(&mut self, name: &ServiceName, record: &mut ServiceRecord, from: NodeId, trouble: Option<String>) {

@@ -187,6 +187,8 @@ pub struct ServiceRecord {
     pub trouble: Option<String>,
     /// It died while it was frozen.
     pub died_frozen: bool,
+    /// It was moved away by hand: the members that have not said yet whether they have it.
+    pub sought: BTreeSet<NodeId>,
     /// How it came to be in its state, oldest first.
     pub chain: Vec<HistoryEvent>,
 }
@@ -209,6 +211,7 @@ impl ServiceRecord {
             waiting: None,
             trouble: None,
             died_frozen: false,
+            sought: BTreeSet::new(),
             chain: Vec::new(),
         }
     }
@@ -280,6 +283,7 @@ impl State {
         record.transition = Some(self.time);
         record.waiting = None;
         record.trouble = None;
+        record.sought.clear();
         let event = HistoryEvent { node, ..event(EventKind::Service, severity, text) };
         self.note_service(name, record, event, cause);
     }

@@ -28,6 +28,8 @@ impl State {
         for member in &view.members {
             self.member_in_view(member);
         }
+        self.inquire();
+        self.forget_sought();
         self.migrations_after_view();
         self.want_stopped_again();
         self.judge_absent(joins);
@@ -39,6 +41,25 @@ impl State {
             if record.phase == (Phase::Stopped { wanted: Wanted::AtNextView }) {
                 record.phase = Phase::Stopped { wanted: Wanted::Now };
             }
+        }
+    }
+
+    /// Members that are gone cannot answer whether they have a service that was moved by hand; they are fenced if they do
+    /// not come back, and say what they run if they do.
+    fn forget_sought(&mut self) {
+        let gone: Vec<(ServiceName, NodeId)> = self
+            .services
+            .iter()
+            .flat_map(|(name, record)| record.sought.iter().map(|node| (name.clone(), *node)))
+            .filter(|(_, node)| {
+                matches!(
+                    self.nodes.get(node).map(|n| &n.standing),
+                    None | Some(Standing::Down(_) | Standing::Left { .. })
+                )
+            })
+            .collect();
+        for (name, node) in gone {
+            self.with_service(&name, |state, record| state.not_found_on(&name, record, node));
         }
     }
 
@@ -128,6 +149,7 @@ impl State {
         }
         record.standing = Standing::Online;
         record.since = self.time;
+        self.inquiry += 1;
         let text = format!("the daemon on {} answers again", self.node_name(node));
         let id = self.note(node_event(EventKind::Member, Severity::Notice, node, text), None);
         self.avert_fencing(node, id);

@@ -152,7 +152,16 @@ fn install(root: &Path) -> Result<()> {
     let within = format!("--root={}", root.display());
     command::must(Command::new("systemd-sysusers").arg(&within), limit)?;
     command::must(Command::new("systemctl").arg(&within).args(["enable", "belayd.service"]), limit)?;
-    Ok(())
+    tell_boot_id(root)
+}
+
+/// A container has a boot id of its own, mounted over the kernel's; but a service with a file system view of its own sees
+/// the kernel's again, which all hosts of the lab share and no reboot changes. systemd knows the right one as `%b`.
+fn tell_boot_id(root: &Path) -> Result<()> {
+    let unit = std::fs::read_to_string(root.join("usr/local/lib/systemd/system/belayd.service"))?;
+    let start = unit.lines().find(|line| line.starts_with("ExecStart=")).context("belayd.service starts nothing")?;
+    let text = format!("[Service]\nExecStart=\n{start} --boot-id %b\n");
+    disk::put(root, "etc/systemd/system/belayd.service.d/lab.conf", &text)
 }
 
 fn configuration(hosts: &[(&str, FenceAction)], vms: &[&str]) -> Result<String> {

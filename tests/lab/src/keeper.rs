@@ -126,6 +126,8 @@ fn enter_own_world() -> Result<i32> {
     let none: Option<&str> = None;
     // Slave: what is mounted here stays here, or a killed run would leave its overlays on the machine.
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none).context(step)?;
+    // The one thing that outlives a killed lab: empty control groups.
+    crate::cgroup::sweep()?;
     std::fs::create_dir_all(BASE)?;
     mount(Some("belay-lab"), BASE, Some("tmpfs"), MsFlags::empty(), Some("mode=755,size=3g")).context(step)?;
     Ok(gettid().as_raw())

@@ -151,6 +151,20 @@ impl Lab {
     }
 }
 
+impl Lab {
+    /// Leaves a failed lab up for `BELAY_LAB_HOLD` seconds, for whoever wants to look into its hosts.
+    fn hold(&self) {
+        let wanted = std::env::var("BELAY_LAB_HOLD").ok().and_then(|seconds| seconds.parse().ok());
+        let Some(seconds) = wanted else { return };
+        for host in &self.hosts {
+            if let Ok(Some(leader)) = host.leader() {
+                eprintln!("a shell on {}: nsenter --target {leader} --all", host.name);
+            }
+        }
+        std::thread::sleep(Duration::from_secs(seconds));
+    }
+}
+
 impl Drop for Lab {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -159,6 +173,7 @@ impl Drop for Lab {
                 Ok(()) => eprintln!("the hosts' journals are in {}", folder.display()),
                 Err(error) => eprintln!("the hosts' journals are lost: {error:#}"),
             }
+            self.hold();
         }
     }
 }

@@ -9,12 +9,13 @@
 //!                    └── ipmi_sim            623 of h1  of h2      of h3   (chassis program asks the keeper)
 //! ```
 //!
-//! Nothing outlives the test. The bridge, the overlays and the tmpfs live in namespaces that only the lab's processes
-//! hold, and those processes are killed by the kernel when the keeper thread ends, be it by `kill -9`. So there are no
-//! leftovers to look for, two labs can run side by side with the same addresses, and no packet can leave the bridge:
-//! the namespace has no other card.
+//! Nothing outlives the test but empty control groups, which the next one removes. The bridge, the overlays and the
+//! tmpfs live in namespaces that only the lab's processes hold, and those processes are killed by the kernel when the
+//! keeper thread ends, be it by `kill -9`. So there are no leftovers to look for, two labs can run side by side with the
+//! same addresses, and no packet can leave the bridge: the namespace has no other card.
 
 pub mod bmc;
+pub mod cgroup;
 pub mod clustat;
 pub mod cluster;
 pub mod command;
@@ -24,6 +25,7 @@ pub mod guest;
 pub mod host;
 pub mod keeper;
 pub mod lab;
+pub mod netns;
 pub mod power;
 pub mod wait;
 

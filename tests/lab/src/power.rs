@@ -1,13 +1,15 @@
 //! The power of the hosts: booting one, cutting its power, pulling its network cable. Only the keeper thread holds
 //! [`Machines`], so that what a BMC answers and what is so cannot differ.
 
+use crate::cgroup;
 use crate::command::must;
 use crate::keeper::BASE;
 use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, gettid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -36,6 +38,7 @@ struct Running {
     leader: i32,
     /// `systemd-nspawn`, process 1 of the namespace around the host.
     around: i32,
+    groups: Vec<PathBuf>,
 }
 
 impl Machines {
@@ -48,10 +51,11 @@ impl Machines {
             return Ok(());
         }
         self.power_off(name)?;
-        let mut outer = boot(name)?;
+        let groups = cgroup::make(gettid().as_raw(), name)?;
+        let mut outer = boot(name, &groups)?;
         let (around, leader) = find_leader(&mut outer).with_context(|| format!("{name} does not boot"))?;
         self.worlds.insert(pid_namespace(leader)?, name.to_owned());
-        self.running.insert(name.to_owned(), Running { outer, leader, around });
+        self.running.insert(name.to_owned(), Running { outer, leader, around, groups });
         if self.unplugged.contains(name) { set_link(name, false) } else { Ok(()) }
     }
 
@@ -71,6 +75,7 @@ impl Machines {
             }
             std::thread::sleep(PAUSE);
         }
+        cgroup::remove(&running.groups);
         // The kernel removes the card some time after the last process; the next boot needs the name.
         let _ = ip(&["link", "del", &card(name)]);
         Ok(())
@@ -159,12 +164,14 @@ fn bound_to_this_thread(program: &str) -> Command {
 }
 
 /// `systemd-nspawn` alone would leave its host running when it is killed, so it gets a process id namespace of its own,
-/// which dies as a whole.
-fn boot(name: &str) -> Result<Child> {
+/// which dies as a whole. The shell enters the host's control groups and becomes `unshare`.
+fn boot(name: &str, groups: &[PathBuf]) -> Result<Child> {
     let disk = format!("{BASE}/{name}");
     let console = File::options().create(true).append(true).open(format!("{disk}/console"))?;
-    bound_to_this_thread("unshare")
-        .args(["--pid", "--fork", "--kill-child=KILL", "--mount-proc", "systemd-nspawn"])
+    let enter: String = groups.iter().map(|group| format!("echo $$ >{}/cgroup.procs && ", group.display())).collect();
+    bound_to_this_thread("sh")
+        .args(["-c", &format!("{enter}exec \"$@\""), "sh"])
+        .args(["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "systemd-nspawn"])
         .args(["--quiet", "--boot", "--register=no", "--keep-unit", "--console=pipe", "--capability=all"])
         .arg(format!("--network-bridge={BRIDGE}"))
         .arg(format!("--machine={name}"))

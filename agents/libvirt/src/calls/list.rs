@@ -14,7 +14,7 @@ use virt::error::Error;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) fn list(office: &Office, ticket: &Arc<Ticket>) -> Result<Answer, Fault> {
-    let connection = match office.link.connection() {
+    let connection = match office.link.connection(ticket.left()) {
         Ok(connection) => connection,
         Err(fault) if !office.world.sees_processes() => return Err(fault),
         Err(_) => return Ok(Answer::Domains(office.world.processes_alive())),

@@ -25,7 +25,7 @@ pub(super) fn migrate(office: &Office, ticket: &Arc<Ticket>, name: &str, order: 
     if order.to.is_empty() || order.to.contains('\0') {
         return Err(Fault { kind: FaultKind::BadCall, message: "the target is not a libvirt URI".into() });
     }
-    let connection = office.link.connection()?;
+    let connection = office.link.connection(ticket.left())?;
     let Some(active) = office.active(&connection, ticket, name)? else {
         return Err(failed(format!("{name} does not run here, so it cannot be moved away")));
     };
@@ -53,7 +53,7 @@ pub(super) fn migrate(office: &Office, ticket: &Arc<Ticket>, name: &str, order: 
 }
 
 pub(super) fn cancel(office: &Office, ticket: &Arc<Ticket>, name: &str) -> Result<Answer, Fault> {
-    let connection = office.link.connection()?;
+    let connection = office.link.connection(ticket.left())?;
     let Some(active) = office.active(&connection, ticket, name)? else {
         return Err(failed(format!("{name} does not run here (any more), so there is no migration to give up")));
     };

@@ -13,7 +13,7 @@ use crate::world::World;
 use belay_proto::agent::{Answer, CallKind, Fault, FaultKind};
 use std::sync::Arc;
 use virt::domain::Domain;
-use virt::error::{Error, ErrorDomain, ErrorNumber};
+use virt::error::{Error, ErrorNumber};
 
 /// What calls work with.
 pub(crate) struct Office {
@@ -57,11 +57,15 @@ impl Office {
     fn fault(&self, connection: &Connection, error: &Error) -> Fault {
         let message = error.message().to_owned();
         let is = |number: ErrorNumber| error.code() == number.into();
-        let kind = if error.domain() == ErrorDomain::Rpc.into() || !self.link.check(connection) {
+        // By the connection's own state: an error about a connection may be about one to a migration's target.
+        let kind = if !self.link.check(connection) {
             FaultKind::Unreachable
         } else if is(ErrorNumber::XmlError) || is(ErrorNumber::XmlDetail) || is(ErrorNumber::XmlInvalidSchema) {
             FaultKind::BadDefinition
-        } else if is(ErrorNumber::NoSupport) || is(ErrorNumber::OperationUnsupported) {
+        } else if is(ErrorNumber::NoSupport)
+            || is(ErrorNumber::OperationUnsupported)
+            || is(ErrorNumber::ArgumentUnsupported)
+        {
             FaultKind::Unsupported
         } else {
             FaultKind::Failed

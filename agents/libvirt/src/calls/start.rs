@@ -12,25 +12,28 @@ use belay_proto::agent::{Answer, Fault};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+use virt::error::ErrorNumber;
 
 /// How often to look whether libvirt has let go of a dead domain.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
-/// After this long libvirt may have missed the death, and is told to destroy the domain.
+/// How long libvirt may take to let go of one. After that it may have missed the death, and is told to destroy the domain.
 const LET_GO: Duration = Duration::from_secs(2);
 
 pub(super) fn start(office: &Office, ticket: &Arc<Ticket>, name: &str, xml: &str) -> Result<Answer, Fault> {
     let definition = definition::check(xml, name)?;
-    let connection = office.link.connection()?;
+    let connection = office.link.connection(ticket.left())?;
     let begun = Instant::now();
     let mut told_to_let_go = false;
     loop {
         ticket.check()?;
         let Some(active) = office.active(&connection, ticket, name)? else {
             refuse_unknown_process(office, name)?;
-            match create(office, &connection, ticket, name, xml)? {
-                Some(answer) => return Ok(answer),
-                None => continue,
+            let patient = begun.elapsed() < LET_GO;
+            if let Some(answer) = create(office, &connection, ticket, (name, xml), patient)? {
+                return Ok(answer);
             }
+            thread::sleep(LOOK_AGAIN);
+            continue;
         };
         if is_dying(office, name, &active) {
             if begun.elapsed() > LET_GO && !std::mem::replace(&mut told_to_let_go, true) {
@@ -71,13 +74,17 @@ fn refuse_unknown_process(office: &Office, name: &str) -> Result<(), Fault> {
     }
 }
 
-/// `None` when libvirt refused because the domain is active after all: look again.
+/// `None` when libvirt refused because of an earlier life of the domain: look again.
+///
+/// There is a moment in which libvirt no longer finds the dead domain, and yet refuses the new one ("already being
+/// removed"), with an error number that it uses for other failures too. So while there is patience, that number means
+/// to try again.
 fn create(
     office: &Office,
     connection: &Connection,
     ticket: &Arc<Ticket>,
-    name: &str,
-    xml: &str,
+    (name, xml): (&str, &str),
+    patient: bool,
 ) -> Result<Option<Answer>, Fault> {
     let created = ticket.in_libvirt("starting the domain", || {
         connection.connect().create_domain_xml(xml, virt_sys::VIR_DOMAIN_NONE)?.uuid_string()
@@ -89,6 +96,7 @@ fn create(
             }
             pid => Ok(Some(Answer::Started { pid, already: false })),
         },
+        Err(error) if patient && error.code() == ErrorNumber::OperationFailed.into() => Ok(None),
         Err(error) => {
             let fault = office.fault(connection, &error);
             if office.active(connection, ticket, name)?.is_some() { Ok(None) } else { Err(fault) }

@@ -24,7 +24,7 @@ pub(super) fn stop(
     grace_ms: u64,
     destroy: bool,
 ) -> Result<Answer, Fault> {
-    let connection = office.link.connection()?;
+    let connection = office.link.connection(ticket.left())?;
     let Some(active) = office.active(&connection, ticket, name)? else {
         return match office.world.living(name) {
             Some(process) => Err(failed(format!(

@@ -29,6 +29,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+/// How long agents that are not needed any more may take to go.
+const GOODBYES: Duration = Duration::from_secs(6);
+
 /// How agents are run.
 #[derive(Clone, Debug)]
 pub struct AgentSettings {
@@ -119,6 +122,8 @@ impl Agents {
     /// inside of, because half a start would leave the hypervisor half a domain.
     pub async fn end(mut self) {
         self.by_uri.clear();
-        while self.supervisors.join_next().await.is_some() {}
+        let all = async { while self.supervisors.join_next().await.is_some() {} };
+        // Who is not gone by then, because it has not even said hello, is killed.
+        let _ = tokio::time::timeout(GOODBYES, all).await;
     }
 }

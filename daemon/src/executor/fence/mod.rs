@@ -17,6 +17,7 @@ mod program;
 #[cfg(test)]
 mod tests;
 
+use crate::ring::QuorumProbe;
 use belay_engine::state::work::{Assignments, FenceWork, WorkKind};
 use belay_proto::NodeId;
 use belay_proto::entry::{FenceOutcome, What};
@@ -26,9 +27,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
-
-/// Asked right before each agent is started: whether the quorum service calls this host quorate now.
-pub type QuorumProbe = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// How agents are run.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use belay_proto::entry::WorkOutcome;
 use belay_proto::{OwnershipEpoch, ServiceName};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 /// The first pause between attempts; it doubles up to [`PAUSE_LONGEST`].
@@ -151,6 +151,32 @@ impl Job {
 
     pub(super) fn wanted(&self) -> bool {
         *self.standing.borrow() == Standing::Wanted
+    }
+
+    /// A place among those that may work at once, when there is one; none when the work is not wanted any more, so that
+    /// what waits for this work need not wait for others too.
+    pub(super) async fn place_among(&self, places: Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+        tokio::select! {
+            biased;
+            () = self.unwanted() => None,
+            place = places.acquire_owned() => place.ok(),
+        }
+    }
+
+    /// Waits for an agent that takes calls, at most this long and only while the work is wanted; tells whether there
+    /// is one.
+    pub(super) async fn agent_within(&self, patience: Duration) -> bool {
+        tokio::select! {
+            biased;
+            () = self.unwanted() => false,
+            up = self.agent.up_within(patience) => up,
+        }
+    }
+
+    async fn unwanted(&self) {
+        let mut standing = self.standing.clone();
+        // An error means that the actor is gone, and this task with it.
+        let _ = standing.wait_for(|standing| *standing != Standing::Wanted).await;
     }
 
     async fn look_and_tell(&mut self) -> End {

@@ -23,6 +23,8 @@ fn target_uri(vm: &Vm, to_name: &str) -> String {
 impl Job {
     /// Moves the domain.
     pub(super) async fn migrate(&mut self) -> End {
+        // Waited for before the question about quorum, so that the call follows it at once.
+        self.agent_within(self.settings.slack).await;
         if !self.wanted() || !(self.quorate)() {
             return DROPPED;
         }

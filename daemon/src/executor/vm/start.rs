@@ -26,7 +26,7 @@ fn failed(reason: String) -> End {
 impl Job {
     /// Starts the domain.
     pub(super) async fn start(&mut self) -> End {
-        let Ok(_place) = Arc::clone(&self.starts).acquire_owned().await else { return DROPPED };
+        let Some(_place) = self.place_among(Arc::clone(&self.starts)).await else { return DROPPED };
         let timeout = Duration::from(self.task.vm.start_timeout);
         let until = Instant::now() + timeout;
         let xml = match self.definitions.read(&self.task.vm).await {
@@ -36,6 +36,11 @@ impl Job {
         let mut pauses = Pauses::new();
         let mut last = String::new();
         while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            // Waited for before the question about quorum, so that the call follows it at once.
+            if !self.agent_within(left).await && self.wanted() {
+                "there is no libvirt agent".clone_into(&mut last);
+                continue;
+            }
             // Without quorum, or when the state has moved on, another host may be about to start it.
             if !self.wanted() || !(self.quorate)() {
                 return DROPPED;

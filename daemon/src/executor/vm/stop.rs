@@ -15,7 +15,7 @@ const PATIENCE_LEAST: Duration = Duration::from_secs(15);
 impl Job {
     /// Stops the domain, by force when its time is over and the configuration allows it.
     pub(super) async fn stop(&mut self) -> End {
-        let Ok(_place) = Arc::clone(&self.stops).acquire_owned().await else { return DROPPED };
+        let Some(_place) = self.place_among(Arc::clone(&self.stops)).await else { return DROPPED };
         let grace = Duration::from(self.task.vm.stop_timeout);
         let destroy = !self.task.vm.no_kill;
         let began = Instant::now();

@@ -16,7 +16,6 @@
 
 mod book;
 mod claim;
-mod desk;
 mod log;
 mod outbox;
 mod peers;
@@ -25,10 +24,10 @@ mod scanner;
 mod segment;
 mod session;
 
-use super::{Ring, RingError, RingEvent};
+use super::desk::{Desk, Ear};
+use super::{QuorumProbe, Ring, RingError, RingEvent};
 use belay_proto::{Incarnation, NodeId};
 use claim::Claim;
-use desk::{Desk, Ear};
 use session::{Ending, Session};
 use std::collections::BTreeMap;
 use std::io;
@@ -172,8 +171,9 @@ impl Ring for LocalRing {
         self.desk.propose(bytes)
     }
 
-    fn quorate(&self) -> bool {
-        self.desk.quorate()
+    fn quorum_probe(&self) -> QuorumProbe {
+        let desk = Arc::clone(&self.desk);
+        Arc::new(move || desk.quorate())
     }
 
     async fn leave(&mut self) {

@@ -180,28 +180,28 @@ impl<'a> Words<'a> {
 
 fn escape(bytes: &[u8], line: &mut Vec<u8>) {
     line.reserve(bytes.len());
-    for byte in bytes {
-        match byte {
-            b'\n' => line.extend(b"\\n"),
-            b'\\' => line.extend(b"\\\\"),
-            other => line.push(*other),
-        }
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'\n' | b'\\')) {
+        line.extend_from_slice(&rest[..at]);
+        line.extend_from_slice(if rest[at] == b'\n' { b"\\n" } else { b"\\\\" });
+        rest = &rest[at + 1..];
     }
+    line.extend_from_slice(rest);
 }
 
 fn unescape(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(bytes.len());
-    let mut rest = bytes.iter();
-    while let Some(byte) = rest.next() {
-        out.push(match byte {
-            b'\\' => match rest.next()? {
-                b'n' => b'\n',
-                b'\\' => b'\\',
-                _ => return None,
-            },
-            other => *other,
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        out.extend_from_slice(&rest[..at]);
+        out.push(match rest.get(at + 1)? {
+            b'n' => b'\n',
+            b'\\' => b'\\',
+            _ => return None,
         });
+        rest = &rest[at + 2..];
     }
+    out.extend_from_slice(rest);
     Some(out)
 }
 

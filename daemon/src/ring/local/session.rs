@@ -12,13 +12,13 @@
 
 use super::book::Effect;
 use super::claim::Claim;
-use super::desk::{Desk, Ear};
 use super::log::Log;
 use super::outbox::Outbox;
 use super::peers::Peers;
 use super::record::{Reason, Record};
 use super::{LocalError, LocalSettings};
 use crate::ring::RingEvent;
+use crate::ring::desk::{Desk, Ear};
 use belay_proto::{Incarnation, NodeId};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -46,6 +46,16 @@ pub(super) enum Ending {
     Left,
     /// The daemon dropped the ring.
     Stopped,
+}
+
+/// How far reading got.
+enum Reading {
+    /// All of the log is known.
+    AtEnd,
+    /// There is more, and it was time to look after the peers.
+    More,
+    /// The daemon must first take some of it.
+    NoRoom,
 }
 
 /// One life on the ring.
@@ -114,29 +124,38 @@ impl<'a> Session<'a> {
             }
             before = now;
             self.peers.work(now);
-            if self.read()? {
-                if self.joined {
-                    self.desk.set_current(now);
-                }
-                if self.write(now)? {
-                    continue;
+            match self.read(now)? {
+                Reading::More => continue,
+                Reading::NoRoom => {}
+                Reading::AtEnd => {
+                    if self.joined {
+                        self.desk.set_current(now);
+                    }
+                    if self.write(now)? {
+                        continue;
+                    }
                 }
             }
             self.wait(ear);
         }
     }
 
-    /// Reads the log to its end and hands out what counts. `false` when the daemon must first take some of it.
-    fn read(&mut self) -> Result<bool, Ending> {
+    /// Reads the log and hands out what counts.
+    fn read(&mut self, started: Instant) -> Result<Reading, Ending> {
+        // Peers must not wait for their answers until a long log is read.
+        let enough = started + self.settings.token / 16;
         loop {
+            if Instant::now() > enough {
+                return Ok(Reading::More);
+            }
             if self.events.capacity() < EVENTS_PER_RECORD {
                 self.desk.set_waiting_for_room();
                 if self.events.capacity() < EVENTS_PER_RECORD {
-                    return Ok(false);
+                    return Ok(Reading::NoRoom);
                 }
             }
             match self.log.next().map_err(|error| Ending::Down(error.to_string()))? {
-                None => return Ok(true),
+                None => return Ok(Reading::AtEnd),
                 Some(Effect::View { removed }) => self.on_view(removed)?,
                 Some(Effect::Message { from, incarnation, payload }) => {
                     if (from, incarnation) == (self.settings.node, self.incarnation) {

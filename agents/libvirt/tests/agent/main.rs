@@ -1,0 +1,12 @@
+//! The agent's real binary, driven over its pipes as the daemon drives it: against libvirt's own fake hypervisor, against
+//! real QEMU in an embedded hypervisor, and against a real libvirtd.
+
+mod agent;
+mod embedded;
+mod guest;
+mod hang;
+mod libvirtd;
+mod lives;
+mod protocol;
+mod start_stop;
+mod takeover;
