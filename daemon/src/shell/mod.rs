@@ -149,6 +149,8 @@ impl Shell {
             }
         }
         self.ring.leave().await;
+        // An agent that is inside of a start finishes it: half a start would leave the hypervisor half a domain.
+        self.vms.end().await;
         Ok(())
     }
 
