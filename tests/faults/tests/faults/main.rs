@@ -1,0 +1,8 @@
+//! Three real daemons with real VMs, and everything that may happen to them. Each test has a cluster of its own, and
+//! ends with the witness's word that no VM ever ran twice.
+
+#![allow(clippy::unwrap_used)]
+
+mod fence_agents;
+mod hypervisor;
+mod killed_in_the_middle;
