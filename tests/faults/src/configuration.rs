@@ -16,6 +16,8 @@ pub struct Configuration {
     pub version: u32,
     /// The fence agent of every host.
     pub agent: String,
+    /// The votes of the three hosts.
+    pub votes: [u32; 3],
     /// Each VM's name and its further attributes.
     pub vms: Vec<(String, String)>,
 }
@@ -25,7 +27,7 @@ impl Configuration {
     #[must_use]
     pub fn of(vms: &[&str]) -> Self {
         let vms = vms.iter().map(|vm| ((*vm).to_owned(), String::new())).collect();
-        Self { version: 1, agent: "fence_belay_demo".to_owned(), vms }
+        Self { version: 1, agent: "fence_belay_demo".to_owned(), votes: [1; 3], vms }
     }
 
     /// With one more VM; its attributes as they stand in the file.
@@ -40,10 +42,10 @@ impl Configuration {
     pub fn text(&self, run: &Run) -> String {
         let mut text = format!("<?xml version=\"1.0\"?>\n<cluster name=\"faults\" config_version=\"{}\">\n", self.version);
         text += "  <clusternodes>\n";
-        for host in run.hosts() {
+        for (host, votes) in run.hosts().iter().zip(self.votes) {
             let _ = writeln!(
                 text,
-                "    <clusternode name=\"{name}\" nodeid=\"{id}\"><fence><method name=\"power\">\
+                "    <clusternode name=\"{name}\" nodeid=\"{id}\" votes=\"{votes}\"><fence><method name=\"power\">\
                  <device name=\"switch\" port=\"{name}\"/></method></fence></clusternode>",
                 name = host.name,
                 id = host.id

@@ -17,6 +17,9 @@ const PREFIX: &str = "belay-f";
 /// How many lines of each daemon's log a failed test shows.
 const LAST_WORDS: usize = 120;
 
+/// How much of each line.
+const LINE_CHARS: usize = 400;
+
 /// A folder that goes with its owner.
 pub(crate) struct Folder {
     path: PathBuf,
@@ -60,7 +63,7 @@ impl Folder {
             let lines: Vec<&str> = text.lines().collect();
             eprintln!("---- the end of the log of {host} ----");
             for line in lines.iter().skip(lines.len().saturating_sub(LAST_WORDS)) {
-                eprintln!("{line}");
+                eprintln!("{}", line.chars().take(LINE_CHARS).collect::<String>());
             }
         }
     }

@@ -50,15 +50,14 @@ fn an_agent_killed_while_vms_run_or_start_harms_none_of_them() -> Result<()> {
 
     // While one starts: at the order, and once the process is there.
     for with_process in [false, true] {
+        let agent = cluster.program(3, AGENT)?;
         let asked = cluster.ask(1, &["clusvcadm", "-e", "vm:subject", "-m", "node3"]);
         until("the start", || {
             let process = !cluster.seen().running("subject").is_empty();
             let starting = cluster.service("subject")?.state == ServiceState::Starting;
             Ok((if with_process { process } else { starting }).then_some(()))
         })?;
-        for pid in cluster.programs(3, AGENT) {
-            signal(pid, Signal::SIGKILL)?;
-        }
+        signal(agent, Signal::SIGKILL)?;
         let printed = asked.wait()?;
         ensure!(printed.ok(), "{}: {}", printed.ended, printed.text);
         cluster.runs("subject")?;
@@ -78,7 +77,6 @@ fn a_hypervisor_or_a_vm_that_hangs_is_not_taken_for_stopped() -> Result<()> {
     let (hung, healthy) = (cluster.program(1, AGENT)?, cluster.program(2, AGENT)?);
     signal(hung, Signal::SIGSTOP)?;
     signal(frozen, Signal::SIGSTOP)?;
-    // Meanwhile a VM dies whose hypervisor cannot say so; this is found out when its agent is replaced.
     until("the agent that hangs to be replaced", || {
         untouched(&cluster, &before)?;
         Ok(cluster.programs(1, AGENT).iter().any(|pid| *pid != hung).then_some(()))

@@ -3,6 +3,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod clients;
+mod configurations;
+mod definitions;
 mod fence_agents;
+mod full_disk;
 mod hypervisor;
 mod killed_in_the_middle;
+mod whole_cluster;
