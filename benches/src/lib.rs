@@ -5,8 +5,12 @@
 //! and how much the machine itself wavered meanwhile. It fails only when what it measures did not happen.
 
 pub mod cluster;
+pub mod daemon;
+pub mod death;
 pub mod engine;
+pub mod idle;
 pub mod noise;
 pub mod ring_of_one;
 pub mod sample;
+pub mod status;
 pub mod table;
