@@ -1,9 +1,15 @@
 //! What the watcher reads: plain lines with the time since the start, nothing that needs a clever terminal.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// How wide a paragraph may be.
 const WIDTH: usize = 76;
+
+/// Prints a line. Whoever reads may have gone (`make demo | head`); the story goes on and ends in good order.
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
 
 /// The story's page.
 pub struct Screen {
@@ -21,33 +27,33 @@ impl Screen {
     /// A new chapter, and a few words on what it is about.
     pub fn chapter(&mut self, title: &str, about: &str) {
         self.chapter += 1;
-        println!("\n{}. {title}\n", self.chapter);
+        say(&format!("\n{}. {title}\n", self.chapter));
         self.paragraph(about);
-        println!();
+        say("");
     }
 
     /// A paragraph of explanation.
     pub fn paragraph(&self, text: &str) {
         for line in wrapped(text, WIDTH) {
-            println!("   {line}");
+            say(&format!("   {line}"));
         }
     }
 
     /// Something that happened just now.
     pub fn event(&self, text: &str) {
-        println!("   [{:6.2} s] {text}", self.start.elapsed().as_secs_f64());
+        say(&format!("   [{:6.2} s] {text}", self.start.elapsed().as_secs_f64()));
     }
 
     /// A command as a person would type it, and what it printed.
     pub fn command(&self, words: &[&str], printed: &str) {
-        println!("   [{:6.2} s] # {}", self.start.elapsed().as_secs_f64(), words.join(" "));
+        self.event(&format!("# {}", words.join(" ")));
         self.block(printed);
     }
 
     /// Lines to be shown as they are.
     pub fn block(&self, text: &str) {
         for line in text.trim_end().lines() {
-            println!("              {}", line.trim_end());
+            say(format!("              {}", line.trim_end()).trim_end());
         }
     }
 

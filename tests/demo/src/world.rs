@@ -29,12 +29,24 @@ const PROGRAMS: [(&str, &str); 6] = [
     ("fence_belay_demo", "fence_belay_demo"),
 ];
 
-/// Real mode code: write `UP` and the end of the line to COM1, then halt for ever.
-const BOOT_CODE: [u8; 18] = [
-    0xba, 0xf8, 0x03, // mov dx, 0x3f8
-    0xb0, b'U', 0xee, // mov al, 'U'; out dx, al
-    0xb0, b'P', 0xee, 0xb0, b'\r', 0xee, 0xb0, b'\n', 0xee, //
-    0xf4, 0xeb, 0xfd, // hlt; jmp back to it
+/// The whole guest, in real mode code at 0000:7c00: it says that it is up, sleeps without a tick of the timer, and
+/// powers itself off when it is asked to shut down (the ACPI power button), as a real guest would.
+#[rustfmt::skip]
+const BOOT_CODE: [u8; 62] = [
+    0xfa,                                   // cli
+    0x31, 0xc0, 0x8e, 0xd8,                 // ds = 0
+    0xc7, 0x06, 0xc4, 0x01, 0x34, 0x7c,     // interrupt 0x71, which is line 9, the ACPI one: go to power_off
+    0xa3, 0xc6, 0x01,
+    0xb0, 0xf1, 0xe6, 0xb2,                 // out 0xb2, 0xf1: ACPI on
+    0xba, 0x02, 0x06, 0xb8, 0x00, 0x01, 0xef, // out 0x602, 0x100: the power button is to raise an event
+    0xb0, 0xfb, 0xe6, 0x21,                 // out 0x21, 0xfb: only the second interrupt controller,
+    0xb0, 0xfd, 0xe6, 0xa1,                 // out 0xa1, 0xfd: and of that only line 9
+    0xba, 0xf8, 0x03,                       // to COM1:
+    0xb0, b'U', 0xee, 0xb0, b'P', 0xee, 0xb0, b'\r', 0xee, 0xb0, b'\n', 0xee,
+    0xfb, 0xf4, 0xeb, 0xfc,                 // sti; hlt, for ever
+    // power_off:
+    0xba, 0x04, 0x06, 0xb8, 0x00, 0x20, 0xef, // out 0x604, 0x2000: state S5
+    0xf4, 0xeb, 0xfd,                       // hlt, for ever
 ];
 
 /// How long libvirt may take to find out what QEMU can do.
@@ -75,6 +87,8 @@ pub fn build(run: &Run, programs: &Path, cache: &Path, reaper: &Reaper) -> Resul
 /// by QEMU itself, since the daemon that usually does it (virtlogd) does not run.
 fn qemu_conf() -> String {
     let mut text = String::from("security_driver = \"none\"\ncgroup_controllers = [ ]\nstdio_handler = \"file\"\n");
+    // It would note on the shared files whose they were, and wonder about that after a power cut.
+    text += "remember_owner = 0\n";
     // Root's VMs would run as another user, who cannot read the run's folder. Without root libvirt has no choice, and
     // fails when it is told to make one.
     if nix::unistd::geteuid().is_root() {
@@ -139,6 +153,9 @@ fn definition(run: &Run, vm: &str) -> String {
     <type arch='x86_64' machine='pc'>hvm</type>
     <boot dev='hd'/>
   </os>
+  <features>
+    <acpi/>
+  </features>
   <on_poweroff>destroy</on_poweroff>
   <on_reboot>restart</on_reboot>
   <on_crash>destroy</on_crash>

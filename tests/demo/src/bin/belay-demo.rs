@@ -6,7 +6,7 @@ use belay_demo::power::PowerSupply;
 use belay_demo::reaper::Reaper;
 use belay_demo::report::Report;
 use belay_demo::sampler::Sampler;
-use belay_demo::screen::Screen;
+use belay_demo::screen::{Screen, say};
 use belay_demo::story::{self, Stage};
 use belay_demo::{process, world};
 use clap::Parser;
@@ -50,7 +50,7 @@ fn play(arguments: &Arguments) -> Result<()> {
     let _only_one = only_one(&out)?;
     clear_leftovers(&out)?;
 
-    let folder = tempfile::Builder::new().prefix("belay-").rand_bytes(6).tempdir()?.keep();
+    let folder = tempfile::Builder::new().prefix("belay-demo-").rand_bytes(6).tempdir()?.keep();
     let run = Run::at(&folder)?;
     std::os::unix::fs::symlink(&run.dir, out.join("run"))?;
     let programs = std::env::current_exe()?.parent().context("no folder")?.to_owned();
@@ -110,7 +110,7 @@ fn end_on_signal(ending: &Arc<Ending>, signals: SigSet) -> Result<()> {
     let ending = Arc::clone(ending);
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         let signal = signals.wait();
-        println!("\nSwitching the three hosts off and cleaning up.");
+        say("\nSwitching the three hosts off and cleaning up.");
         let cleared = ending.clear_up();
         if let Err(error) = &cleared {
             eprintln!("belay-demo: {error:#}");
@@ -135,7 +135,7 @@ fn clear_leftovers(out: &Path) -> Result<()> {
     let link = out.join("run");
     let Ok(old) = fs::read_link(&link) else { return Ok(()) };
     let name = old.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    if !old.is_absolute() || !name.starts_with("belay-") {
+    if !old.is_absolute() || !name.starts_with("belay-demo-") {
         bail!("{} does not point to a demo's folder: remove it", link.display());
     }
     let killed = process::kill_below(&old, Duration::from_secs(10))?;
@@ -146,38 +146,39 @@ fn clear_leftovers(out: &Path) -> Result<()> {
         _ => {}
     }
     fs::remove_file(&link)?;
-    println!("An earlier demo did not end properly: {killed} of its processes were ended and its files removed.\n");
+    say(&format!("An earlier demo did not end properly: its files were removed, and {killed} processes ended.\n"));
     Ok(())
 }
 
 fn introduce(run: &Run) {
-    println!("Belay keeps virtual machines running on a cluster of hosts. Here are three hosts on one");
-    println!("machine: each runs a real belayd and real QEMU virtual machines, and has a power switch");
-    println!("that the others can throw. Watch what happens when things break.");
-    println!("\nEverything of this run lies in {}.", run.dir.display());
+    say("Belay keeps virtual machines running on a cluster of hosts. Here are three hosts on one");
+    say("machine: each runs a real belayd and real QEMU virtual machines, and has a power switch");
+    say("that the others can throw. Watch what happens when things break.");
+    say(&format!("\nEverything of this run lies in {}.", run.dir.display()));
 }
 
 fn conclude(stage: &Stage, out: &Path) {
-    println!("\n{}. What was measured on this machine\n", stage.report.steps.len() + 1);
-    stage.screen.block(&stage.report.table());
-    println!(
-        "\n   All of it read off the process table ({} looks) and the cluster's own status;",
-        stage.report.samples
-    );
-    println!("   the numbers are in {}.", out.join("report.json").display());
+    say(&format!("\n{}. What was measured on this machine\n", stage.report.steps.len() + 1));
+    for line in stage.report.table().lines() {
+        say(&format!("   {line}"));
+    }
+    let looks = stage.report.samples;
+    say(&format!("\n   All of it read off the process table ({looks} looks) and the cluster's own status;"));
+    say(&format!("   the numbers are in {}.", out.join("report.json").display()));
 }
 
 fn wait_for_the_end(run: &Run) {
-    let bin = run.bin();
-    println!("\nThe cluster keeps running until you press Ctrl-C. To try it yourself, in another terminal:\n");
-    println!("   export PATH={}:$PATH BELAY_SOCKET={}", bin.display(), run.host(1).socket().display());
-    println!("   clustat -i 1                              # who is there, what runs where, every second");
-    println!("   belay events --follow                     # everything that happens, and why");
-    println!("   pkill -9 -f guest=web1,                   # kill a VM: it is back at once");
-    println!("   clusvcadm -r vm:web2 -m node3             # move a VM");
-    println!("   clusvcadm -d vm:db1; clusvcadm -e vm:db1  # stop one for good, and start it again");
-    println!("   echo off > {0}; sleep 20; echo on > {0}", run.host(3).power().display());
-    println!("                                             # a host loses its power, and has it back");
+    let (bin, socket, power) = (run.bin(), run.host(1).socket(), run.host(3).power());
+    say("\nThe cluster keeps running until you press Ctrl-C. To try it yourself, in another terminal:\n");
+    say(&format!("   export PATH={}:$PATH BELAY_SOCKET={}\n", bin.display(), socket.display()));
+    say("   clustat -i 1                                who is there, what runs where, every second");
+    say("   belay events --follow                       everything that happens, and why");
+    say("   pkill -9 -f guest=web1,                     kill a VM: it is back at once");
+    say("   clusvcadm -r vm:web2 -m node3               move a VM");
+    say("   clusvcadm -d vm:db1; clusvcadm -e vm:db1    stop a VM for good, and start it again");
+    let power = power.display();
+    say(&format!("   echo off > {power}; sleep 20; echo on > {power}"));
+    say("                                               cut a host's power, and give it back");
     loop {
         std::thread::park();
     }

@@ -10,7 +10,7 @@ use belay_proto::NodeId;
 use belay_proto::control::{MemberState, MemberStatus};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 pub(super) const ABOUT: &str = "belayd and its agent on one host are stopped, as on a machine that hangs. Its VMs run \
     on and write to their disks, but nobody can ask them. Starting them elsewhere now would run them twice and ruin \
@@ -87,10 +87,7 @@ fn detect(stage: &Stage, loss: &Loss) -> Result<Instant> {
     stage.screen.event(&format!("+{}: the others agree that node{victim} is lost", seconds(after)));
     if state == MemberState::Lost {
         let left = stage.sampler.seen().on_host(victim).len();
-        stage.screen.event(&format!(
-            "         {left} of its {} VMs still run there, so none is started elsewhere yet",
-            loss.vms.len()
-        ));
+        stage.screen.event(&format!("         {left} of its VMs still run there, so none is started elsewhere yet"));
     }
     Ok(detected)
 }
@@ -102,22 +99,21 @@ fn fence(stage: &Stage, loss: &Loss) -> Result<Instant> {
         Ok((member(stage, loss)?.state == MemberState::Down).then_some(()))
     })?;
     let fenced = Instant::now();
-    let left = stage.wait("the process table to be read again", || {
-        let seen = stage.sampler.seen();
-        let read_after = seen.samples;
-        std::thread::sleep(Duration::from_millis(1));
-        Ok((stage.sampler.seen().samples > read_after).then(|| stage.sampler.seen()))
+    let read_before = stage.sampler.seen().samples;
+    let seen = stage.wait("the process table to be read again", || {
+        Ok(Some(stage.sampler.seen()).filter(|seen| seen.samples > read_before + 1))
     })?;
+    let mut until = Vec::new();
     for (vm, copy, _) in &loss.vms {
-        let still = left.running(vm).iter().any(|running| running.pid == copy.pid);
-        if still {
+        let copies = seen.copies.get(vm).map_or(&[][..], Vec::as_slice);
+        let Some(went) = copies.iter().find(|other| other.pid == copy.pid).and_then(|copy| copy.went) else {
             bail!("fencing of node{victim} was confirmed while its {vm} (process {}) still ran", copy.pid);
-        }
+        };
+        until.push(format!("{vm} until +{}", seconds(went.saturating_duration_since(loss.start))));
     }
-    let after = fenced.duration_since(loss.start);
-    stage
-        .screen
-        .event(&format!("+{}: node{victim}'s power was cut by fence_belay_demo; all it ran is gone", seconds(after)));
+    let after = seconds(fenced.duration_since(loss.start));
+    stage.screen.event(&format!("+{after}: node{victim}'s power was cut by fence_belay_demo, and that is confirmed"));
+    stage.screen.event(&format!("         its VMs had run on until then: {}", list(&until)));
     Ok(fenced)
 }
 
@@ -157,7 +153,9 @@ fn come_back(stage: &Stage, loss: &Loss) -> Result<()> {
     stage.screen.event(&format!("node{victim} has power again and boots"));
     stage.wait("the fenced host to be a member again", || {
         let all = hosts.iter().map(|host| stage.status(host.id)).collect::<Result<Vec<_>>>()?;
-        Ok(all.iter().all(|status| whole(status, &hosts)).then_some(()))
+        // A member says what there is to say of it until its hypervisor has answered.
+        let ready = member(stage, loss)?.detail.is_empty();
+        Ok((ready && all.iter().all(|status| whole(status, &hosts))).then_some(()))
     })?;
     stage.screen.event(&format!("node{victim} is a member again; the VMs stay where they are: no needless move"));
     Ok(())
