@@ -21,6 +21,8 @@ struct Death {
     committed: Duration,
     process: Duration,
     all: Duration,
+    /// Until the cluster says "started", looked at every 20 ms.
+    running: Duration,
 }
 
 /// Measures it.
@@ -44,6 +46,7 @@ pub fn measure(table: &mut Table, programs: &Programs) -> Result<()> {
     table.time("VM death: … on disk, work handed out and begun", &of(|d| d.committed), None);
     table.time("VM death: … new QEMU process exists (libvirt and QEMU)", &of(|d| d.process), None);
     table.time("VM death to its replacement process, all in all", &of(|d| d.all), Some(ms(700)));
+    table.time("VM death to the status \"started\" (libvirt has talked to the new QEMU)", &of(|d| d.running), None);
     Ok(())
 }
 
@@ -73,14 +76,21 @@ fn die(host: &OneHost, vm: &str) -> Result<Death> {
     let logged = host.log().len();
     let (start, wall) = (Instant::now(), since_epoch());
     kill(Pid::from_raw(old), Signal::SIGKILL)?;
-    while qemu(host, Some(old)).is_none() {
+    let new = loop {
+        if let Some(new) = qemu(host, Some(old)) {
+            break new;
+        }
         if start.elapsed() > PATIENCE {
             bail!("{vm} did not come back; the log: {}", host.log());
         }
         std::thread::sleep(Duration::from_millis(1));
-    }
+    };
     let all = start.elapsed();
     started(host, vm)?;
+    let running = start.elapsed();
+    if qemu(host, None) != Some(new) {
+        bail!("process {new} came first, and is not the one that runs {vm} now");
+    }
     let log = host.log();
     let log = log.get(logged..).unwrap_or_default();
     let at = |words: &str| -> Result<Duration> {
@@ -95,6 +105,7 @@ fn die(host: &OneHost, vm: &str) -> Result<Death> {
         committed: begun.saturating_sub(decided),
         process: all.saturating_sub(begun),
         all,
+        running,
     })
 }
 

@@ -36,12 +36,24 @@ impl Noise {
     pub fn words(&self) -> String {
         let factor = |time: Duration| time.as_secs_f64() / self.spin.min().as_secs_f64().max(f64::MIN_POSITIVE);
         format!(
-            "{} cores, load {}; the same arithmetic took {} at best, {:.2} times that in the median and {:.1} times at worst",
+            "{} cores, load {}, stores on {}; the same arithmetic took {} at best, {:.2} times that in the median and {:.1} times at worst",
             self.cores,
             self.load,
+            file_system(),
             short(self.spin.min()),
             factor(self.spin.median()),
             factor(self.spin.max())
         )
     }
+}
+
+/// What `/tmp` lies on, where the daemons of these benchmarks have their stores: writing to memory costs nothing, and a
+/// disk's fsync may cost more than all the rest.
+fn file_system() -> String {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let kind = |at: &str| {
+        let mut lines = mounts.lines().rev().map(|line| line.split(' ').collect::<Vec<_>>());
+        lines.find_map(|fields| (fields.get(1) == Some(&at)).then(|| (*fields.get(2).unwrap_or(&"?")).to_owned()))
+    };
+    kind("/tmp").or_else(|| kind("/")).unwrap_or_else(|| "an unknown file system".to_owned())
 }

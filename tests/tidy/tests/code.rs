@@ -112,17 +112,6 @@ fn nothing_is_left_for_later_in_the_code() {
     refuse("what is not done is not there", &broken);
 }
 
-fn metadata() -> Value {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let out = Command::new(cargo)
-        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
-        .current_dir(root())
-        .output()
-        .unwrap();
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    serde_json::from_slice(&out.stdout).unwrap()
-}
-
 /// Which of our crates each crate's programs and library may use. Tests may use anything.
 #[test]
 fn crates_know_only_what_is_below_them() {
@@ -135,7 +124,14 @@ fn crates_know_only_what_is_below_them() {
         ("fence-belay-demo", &["belay-proto"]),
         ("belay-cli", &["belay-proto", "belay-config"]),
     ]);
-    let metadata = metadata();
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let out = Command::new(cargo)
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let metadata: Value = serde_json::from_slice(&out.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
     let ours: BTreeSet<&str> = packages.iter().filter_map(|package| package["name"].as_str()).collect();
     let mut broken = Vec::new();
