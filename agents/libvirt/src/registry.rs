@@ -206,3 +206,149 @@ impl Registry {
         vec![AgentEvent::Gone { name: running.name, why, pid: running.pid, witness }]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UUID: &str = "be1a0000-0000-4000-8000-000000000001";
+
+    struct Story {
+        registry: Registry,
+        now: Instant,
+    }
+
+    impl Story {
+        /// web1 runs in process 1.
+        fn new() -> Self {
+            let mut story = Self { registry: Registry::default(), now: Instant::now() };
+            assert_eq!(story.runs(Some(1)), [AgentEvent::Started { name: "web1".into(), pid: Some(1) }]);
+            story
+        }
+
+        fn runs(&mut self, pid: Option<u32>) -> Vec<AgentEvent> {
+            let sighting = Sighting { name: "web1", uuid: UUID, pid, paused: false };
+            self.registry.seen(&sighting, self.now)
+        }
+
+        fn libvirt(&mut self, change: Change, alive: bool) -> Vec<AgentEvent> {
+            self.registry.libvirt_says(UUID, &change, alive, self.now)
+        }
+
+        fn dies(&mut self, pid: u32) -> Vec<AgentEvent> {
+            self.registry.process_died(pid, self.now)
+        }
+
+        fn later(&mut self) -> Vec<AgentEvent> {
+            self.now += HOLD;
+            self.registry.settle(self.now)
+        }
+    }
+
+    fn gone(why: GoneReason, pid: Option<u32>, witness: Witness) -> [AgentEvent; 1] {
+        [AgentEvent::Gone { name: "web1".into(), why, pid, witness }]
+    }
+
+    const STOPPED: Change = Change::Stopped { why: Stopped::Otherwise };
+
+    #[test]
+    fn a_death_that_both_witnesses_saw_is_told_once() {
+        let mut story = Story::new();
+        assert_eq!(story.dies(1), [], "its reason may be on its way");
+        assert!(story.registry.next_settlement().is_some());
+        assert_eq!(story.later(), gone(GoneReason::Died, Some(1), Witness::Pidfd));
+        assert_eq!(story.libvirt(STOPPED, false), []);
+        assert_eq!(story.dies(1), []);
+        assert_eq!(story.later(), []);
+    }
+
+    #[test]
+    fn a_shutdown_by_the_guest_is_known_by_its_announcement_before_or_just_after_the_death() {
+        let announcement = Change::ShuttingDown { by_guest: true };
+        let shutting_down = AgentEvent::ShuttingDown { name: "web1".into() };
+        let [end] = gone(GoneReason::GuestShutdown, Some(1), Witness::Pidfd);
+
+        let mut before = Story::new();
+        assert_eq!(before.libvirt(announcement.clone(), true), std::slice::from_ref(&shutting_down));
+        assert_eq!(before.dies(1), std::slice::from_ref(&end));
+
+        let mut after = Story::new();
+        assert_eq!(after.dies(1), []);
+        assert_eq!(after.libvirt(announcement, false), [shutting_down, end]);
+        assert_eq!(after.later(), []);
+    }
+
+    #[test]
+    fn an_emulator_that_was_told_to_end_is_no_shutdown_by_the_guest() {
+        let mut story = Story::new();
+        assert_eq!(story.libvirt(Change::ShuttingDown { by_guest: false }, true), []);
+        let end = story.libvirt(Change::Stopped { why: Stopped::Shutdown }, false);
+        assert_eq!(end, gone(GoneReason::Died, Some(1), Witness::Libvirt));
+    }
+
+    #[test]
+    fn late_news_of_an_earlier_life_does_not_end_the_present_one() {
+        let mut story = Story::new();
+        story.dies(1);
+        story.later();
+        assert_eq!(story.runs(Some(2)), [AgentEvent::Started { name: "web1".into(), pid: Some(2) }]);
+        assert_eq!(story.libvirt(STOPPED, true), []);
+        assert_eq!(story.registry.get(UUID).and_then(|r| r.pid), Some(2));
+    }
+
+    #[test]
+    fn a_new_process_tells_of_the_end_of_the_one_before_first() {
+        let mut story = Story::new();
+        story.dies(1);
+        let [end] = gone(GoneReason::Died, Some(1), Witness::Pidfd);
+        assert_eq!(story.runs(Some(2)), [end, AgentEvent::Started { name: "web1".into(), pid: Some(2) }]);
+        assert_eq!(story.later(), []);
+    }
+
+    #[test]
+    fn a_migration_is_no_death_whoever_says_so_first() {
+        let mut story = Story::new();
+        story.libvirt(Change::Paused { why: "migration" }, true);
+        assert_eq!(story.dies(1), gone(GoneReason::Migrated, Some(1), Witness::Pidfd));
+
+        let mut story = Story::new();
+        let end = story.libvirt(Change::Stopped { why: Stopped::Migrated }, false);
+        assert_eq!(end, gone(GoneReason::Migrated, Some(1), Witness::Libvirt));
+
+        let mut story = Story::new();
+        story.registry.set_migrating(UUID, true);
+        assert_eq!(story.dies(1), gone(GoneReason::Migrated, Some(1), Witness::Pidfd));
+    }
+
+    #[test]
+    fn a_death_after_a_failed_migration_or_a_reboot_is_a_death() {
+        for cure in [Change::Resumed, Change::Rebooted] {
+            let mut story = Story::new();
+            story.libvirt(Change::Paused { why: "migration" }, true);
+            story.libvirt(cure, true);
+            story.dies(1);
+            assert_eq!(story.later(), gone(GoneReason::Died, Some(1), Witness::Pidfd));
+        }
+    }
+
+    #[test]
+    fn a_guest_goes_on_only_after_a_pause() {
+        let mut story = Story::new();
+        assert_eq!(story.libvirt(Change::Resumed, true), [], "libvirt says so at each start");
+        story.libvirt(Change::Paused { why: "user" }, true);
+        assert_eq!(story.libvirt(Change::Resumed, true), [AgentEvent::Resumed { name: "web1".into() }]);
+    }
+
+    #[test]
+    fn a_list_is_no_proof_about_what_happened_after_it_was_begun() {
+        let mut story = Story { registry: Registry::default(), now: Instant::now() };
+        let asked = story.now;
+        story.now += HOLD;
+        story.runs(None);
+        assert_eq!(story.registry.missing(UUID, asked, story.now), [], "it started after that");
+        let asked = story.now + HOLD;
+        story.now = asked + HOLD;
+        assert_eq!(story.registry.missing(UUID, asked, story.now), gone(GoneReason::Missing, None, Witness::List));
+        assert!(story.registry.gone_since(UUID, asked) && !story.registry.gone_since(UUID, story.now + HOLD));
+    }
+}

@@ -54,7 +54,7 @@ impl World {
             inner.registry.by_name(name).and_then(|(uuid, _)| inner.process(uuid))
         };
         known.filter(|process| !process.is_dead()).or_else(|| {
-            let found = self.emulators.all().into_iter().find(|emulator| emulator.name == name)?;
+            let found = self.emulators.named(name)?;
             Some(found.process)
         })
     }
@@ -172,7 +172,12 @@ impl World {
 
     /// All domains whose process lives, without asking libvirt. Those that were not known are watched from now on.
     pub(crate) fn processes_alive(&self) -> Vec<Domain> {
-        let found = self.emulators.all();
+        let known = {
+            let inner = self.lock();
+            let living = inner.registry.iter().filter(|(uuid, _)| inner.alive(uuid));
+            living.map(|(_, running)| running.name.clone()).collect()
+        };
+        let found = self.emulators.all_but(&known);
         let mut inner = self.lock();
         for emulator in found {
             let pid = inner.watch(Some(emulator.clone()));

@@ -19,6 +19,7 @@ pub struct Cluster {
     pub lab: Lab,
     /// Who counts the VMs' processes.
     pub watch: Watch,
+    members: Vec<(String, FenceAction)>,
     vms: Vec<String>,
 }
 
@@ -33,7 +34,10 @@ impl Cluster {
         for (number, vm) in vms.iter().enumerate() {
             lab.add_guest(vm, number + 1)?;
         }
-        let text = configuration(hosts, vms)?;
+        let members: Vec<(String, FenceAction)> =
+            hosts.iter().map(|&(name, action)| (name.to_owned(), action)).collect();
+        let vms: Vec<String> = vms.iter().map(|&vm| vm.to_owned()).collect();
+        let text = configuration(&members, &vms, 1, 0)?;
         for name in names {
             let text = text.clone();
             lab.with_disk(name, move |root| {
@@ -42,7 +46,7 @@ impl Cluster {
             })?;
         }
         let watch = Watch::start(&lab)?;
-        let cluster = Self { lab, watch, vms: vms.iter().map(|&vm| vm.to_owned()).collect() };
+        let cluster = Self { lab, watch, members, vms };
         // From here on the journals are worth keeping.
         if let Err(error) = cluster.lab.power_on() {
             let _ = cluster.lab.save_logs(&crate::lab::log_folder());
@@ -107,6 +111,27 @@ impl Cluster {
         Ok(waited.context(last)?.1)
     }
 
+    /// Puts a new version of the configuration in force, with another delay between a loss and fencing, as an admin does:
+    /// the file on every host, then a reload.
+    ///
+    /// # Errors
+    /// When a daemon does not take it.
+    pub fn reconfigure(&self, version: u32, post_fail_delay: u32) -> Result<()> {
+        let text = configuration(&self.members, &self.vms, version, post_fail_delay)?;
+        for host in self.lab.hosts() {
+            let text = text.clone();
+            self.lab.with_disk(&host.name, move |root| disk::put(root, "etc/cluster/cluster.conf", &text))?;
+            host.must("systemctl reload belayd")?;
+        }
+        for host in self.lab.hosts() {
+            let look = format!("journalctl --unit=belayd --boot --grep='configuration version {version} .* in force'");
+            until(&format!("version {version} is in force on {}", host.name), Duration::from_secs(10), || {
+                host.run(&look).ok().filter(command::Ran::ok)
+            })?;
+        }
+        Ok(())
+    }
+
     /// The process ids of all VMs, in the order of the configuration.
     ///
     /// # Errors
@@ -164,9 +189,11 @@ fn tell_boot_id(root: &Path) -> Result<()> {
     disk::put(root, "etc/systemd/system/belayd.service.d/lab.conf", &text)
 }
 
-fn configuration(hosts: &[(&str, FenceAction)], vms: &[&str]) -> Result<String> {
-    let mut text =
-        "<?xml version=\"1.0\"?>\n<cluster name=\"lab\" config_version=\"1\">\n  <clusternodes>\n".to_owned();
+fn configuration(hosts: &[(String, FenceAction)], vms: &[String], version: u32, fail_delay: u32) -> Result<String> {
+    let mut text = format!(
+        "<?xml version=\"1.0\"?>\n<cluster name=\"lab\" config_version=\"{version}\">\n  \
+         <fence_daemon post_fail_delay=\"{fail_delay}\"/>\n  <clusternodes>\n"
+    );
     for (number, (name, action)) in hosts.iter().enumerate() {
         let id = number + 1;
         let action = match *action {

@@ -85,16 +85,20 @@ pub(crate) fn frozen_daemon(cluster: &Cluster) -> Result<()> {
     })
 }
 
+/// To its peers a host without corosync is a lost host. Whoever wants to restart corosync alone gives it the time to come
+/// back; the daemon itself has to live through it.
 pub(crate) fn restarted_corosync(cluster: &Cluster) -> Result<()> {
     let host = &cluster.lab.hosts()[0];
+    cluster.reconfigure(2, 15)?;
     undisturbed(cluster, || {
         let before = Cluster::daemon(host)?;
         let restart = host.run_within("systemctl restart corosync", seconds(60))?;
-        ensure!(restart.ok(), "systemctl restart corosync: {}", restart.stderr);
+        ensure!(restart.ok(), "systemctl restart corosync: {restart:?}");
         everything_settles(cluster)?;
         ensure!(Cluster::daemon(host)? == before, "belayd was restarted with corosync");
         Ok(())
-    })
+    })?;
+    cluster.reconfigure(3, 0)
 }
 
 /// Nothing done in `scene` may end, restart or move a VM, or fence a host.
