@@ -53,6 +53,7 @@ lint:
 
 bench:
 	@packaging/install-prerequisites demo
+	$(CARGO) build --release --locked $(addprefix --package ,$(DEMO_CRATES))
 	$(CARGO) bench --locked --package belay-benches
 
 build:
