@@ -48,6 +48,9 @@ pub struct Settings {
     /// This life of the host, where it is not that of the machine [default: /proc/sys/kernel/random/boot_id].
     #[arg(long, value_name = "ID")]
     pub boot_id: Option<String>,
+    /// How long a fence agent may take, on top of the delay and power_wait it is told, before it is killed.
+    #[arg(long, value_name = "SPAN", default_value = "60s")]
+    pub fence_timeout: belay_proto::Span,
     /// What becomes of this host's VMs when belayd is told to stop.
     #[arg(long, value_enum, default_value_t = OnStop::Leave)]
     pub on_stop: OnStop,

@@ -154,12 +154,14 @@ impl Link {
         for notice in notices {
             match notice {
                 Notice::Domain { name, uuid, change } => self.world.libvirt_says(&name, &uuid, &change),
+                Notice::Flushed { asked } => self.world.flushed(asked),
                 Notice::Closed { connection, reason } => self.lost(connection, reason),
             }
         }
     }
 
     fn keep(&self, notices: &Sender<Notice>) {
+        self.world.listens_to(notices);
         let mut backoff = BACKOFF_MIN;
         for number in 0.. {
             match self.open(number, notices) {

@@ -21,6 +21,7 @@ use belay_proto::control::Verdict;
 use belay_proto::entry::What;
 use belay_proto::ring::RingMessage;
 use belay_proto::{Index, RequestId};
+pub use boot::BadConfiguration;
 use clock::now;
 use recorder::Recorder;
 use std::collections::BTreeMap;
@@ -84,7 +85,8 @@ pub async fn run(settings: Settings) -> Result<()> {
     let agent = AgentSettings::new(&settings.agent);
     let vm_settings = VmSettings::new(agent, &settings.hypervisor, host.identity.boot.clone());
     let vms = VmExecutor::spawn(vm_settings, report.clone(), probe.clone());
-    let fencing = FenceExecutor::spawn(FenceSettings::default(), report, Arc::new(probe));
+    let fence = FenceSettings { time_limit: settings.fence_timeout.into(), ..FenceSettings::default() };
+    let fencing = FenceExecutor::spawn(fence, report, Arc::new(probe));
     let (query, queries) = mpsc::channel(QUEUE);
     tokio::spawn(control::serve(listener, query));
     let (persisted, written) = mpsc::unbounded_channel();
@@ -148,6 +150,8 @@ impl Shell {
             }
         }
         self.ring.leave().await;
+        // An agent that is inside of a start finishes it: half a start would leave the hypervisor half a domain.
+        self.vms.end().await;
         Ok(())
     }
 

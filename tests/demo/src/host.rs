@@ -18,6 +18,9 @@ use std::time::Duration;
 /// How long after its end the daemon is started again; systemd's `RestartSec` in `systemd/belayd.service`.
 const RESTART_DELAY: Duration = Duration::from_millis(100);
 
+/// How often a host whose daemon was told to stop looks whether it may start again.
+const STOPPED_LOOK: Duration = Duration::from_millis(20);
+
 /// How long the processes of a host may take to die when its power goes.
 pub const CUT_LIMIT: Duration = Duration::from_secs(10);
 
@@ -35,9 +38,13 @@ pub fn run(run: &Run, host: &Host, programs: &Path, boot_time: Duration) -> Resu
     std::thread::sleep(boot_time);
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/uuid").context("cannot make up a boot id")?;
     loop {
+        while host.stopped().exists() {
+            std::thread::sleep(STOPPED_LOOK);
+        }
         let ended = run_daemon(run, host, programs, boot.trim(), &reaper)?;
         let mut log = log_file(host)?;
-        writeln!(log, "-- {}: belayd ended ({ended}); starting it again, as systemd would --", host.name)?;
+        let then = if host.stopped().exists() { "it was told to stop" } else { "starting it again, as systemd would" };
+        writeln!(log, "-- {}: belayd ended ({ended}); {then} --", host.name)?;
         std::thread::sleep(RESTART_DELAY);
     }
 }
@@ -56,7 +63,10 @@ fn run_daemon(run: &Run, host: &Host, programs: &Path, boot: &str, reaper: &Reap
         .args(["--hypervisor", &host.hypervisor(), "--agent"])
         .arg(programs.join("belay-agent-libvirt"))
         .args(["--boot-id", boot, "--log", "stderr"])
+        .args(std::fs::read_to_string(host.options()).unwrap_or_default().lines())
         .env(HOST_VARIABLE, &host.dir)
+        // Where each host has a folder of its own although they share one file system.
+        .current_dir(&host.dir)
         .stdin(Stdio::null())
         .stdout(log_file(host)?)
         .stderr(log_file(host)?);

@@ -8,6 +8,7 @@
 //!   node1/ node2/ node3/
 //!     pid power            the supervisor, and the switch that the fence agent throws (on, off)
 //!     cluster.conf control.sock belayd.log
+//!     options stopped      further options for its daemon; while `stopped` is there, the daemon is not started again
 //!     lib/                 belayd's store
 //!     libvirt/             this host's own libvirt world
 //! ```
@@ -119,6 +120,18 @@ impl Host {
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.dir.join("belayd.log")
+    }
+
+    /// Further options for its daemon, one a line. Mostly there is no such file.
+    #[must_use]
+    pub fn options(&self) -> PathBuf {
+        self.dir.join("options")
+    }
+
+    /// While this file is there the daemon is not started again once it has ended, as after `systemctl stop`.
+    #[must_use]
+    pub fn stopped(&self) -> PathBuf {
+        self.dir.join("stopped")
     }
 
     /// Its libvirt world.

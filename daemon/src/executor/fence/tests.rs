@@ -467,18 +467,25 @@ async fn a_real_fence_agent_of_the_distribution_is_understood() {
 async fn of_a_power_cycle_the_off_of_all_devices_is_the_proof_and_the_on_follows_it() {
     let agents = Agents::new();
     for psu in ["fence_psu1", "fence_psu2"] {
-        agents.add(psu, &format!("echo {psu} $(grep action= {psu}.in.$(cat {psu}.runs)) >> order; sleep 0.2"));
+        // Switching on takes until this test says so.
+        let action = format!("$(grep action= {psu}.in.$(cat {psu}.runs))");
+        let slow = "case $action in action=on) until [ -e go ]; do sleep 0.05; done;; esac";
+        agents.add(psu, &format!("action={action}; {slow}; echo {psu} $action >> order"));
         agents.says_default(psu, "reboot");
     }
     let (executor, mut outcomes) = agents.executor(agents.settings());
     executor.assign(&list(&[work(&[&["fence_psu1", "fence_psu2"]])]));
     assert_eq!(next(&mut outcomes).await.2, confirmed("m1"));
     let proven = agents.left("order").unwrap();
-    assert!(proven.starts_with("fence_psu1 action=off\nfence_psu2 action=off\n"), "{proven}");
-    assert!(!proven.contains("fence_psu2 action=on"), "the outcome did not wait for the on: {proven}");
+    assert_eq!(proven, "fence_psu1 action=off\nfence_psu2 action=off\n", "the outcome does not wait for the on");
     // The victim is off the list as soon as the proof is known; the on is not cancelled by that.
     executor.assign(&Assignments::default());
-    agents.leaves("fence_psu2.in.2").await;
+    fs::write(agents.0.path().join("go"), "").unwrap();
+    let begun = Instant::now();
+    while agents.left("order").unwrap().lines().count() < 4 {
+        assert!(begun.elapsed() < PATIENCE, "it was not switched on");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let all = agents.left("order").unwrap();
     let lines: Vec<_> = all.lines().collect();
     assert_eq!(lines[2..], ["fence_psu1 action=on", "fence_psu2 action=on"], "{all}");
