@@ -140,6 +140,14 @@ impl Cluster {
         until(&format!("{vm} to run"), || self.running(vm))
     }
 
+    /// Waits until the VM runs in another process than this one.
+    ///
+    /// # Errors
+    /// When that does not happen.
+    pub fn runs_elsewhere(&self, vm: &str, old: &Copy) -> Result<Copy> {
+        until(&format!("{vm} to run again"), || Ok(self.running(vm)?.filter(|copy| copy.pid != old.pid)))
+    }
+
     /// The VM's one process, if the cluster and the process table agree on it.
     ///
     /// # Errors

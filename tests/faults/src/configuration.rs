@@ -40,7 +40,8 @@ impl Configuration {
     /// The file's text.
     #[must_use]
     pub fn text(&self, run: &Run) -> String {
-        let mut text = format!("<?xml version=\"1.0\"?>\n<cluster name=\"faults\" config_version=\"{}\">\n", self.version);
+        let mut text =
+            format!("<?xml version=\"1.0\"?>\n<cluster name=\"faults\" config_version=\"{}\">\n", self.version);
         text += "  <clusternodes>\n";
         for (host, votes) in run.hosts().iter().zip(self.votes) {
             let _ = writeln!(

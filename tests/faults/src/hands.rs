@@ -69,7 +69,10 @@ impl Cluster {
         let runs = |pid: &i32| {
             let arguments = process::arguments(*pid);
             // A script's interpreter comes first.
-            arguments.iter().take(2).any(|argument| argument.rsplit(|byte| *byte == b'/').next() == Some(program.as_bytes()))
+            arguments
+                .iter()
+                .take(2)
+                .any(|argument| argument.rsplit(|byte| *byte == b'/').next() == Some(program.as_bytes()))
         };
         let alive = |pid: &i32| process::stat(*pid).is_some_and(|stat| stat.alive());
         process::all().into_iter().filter(|pid| process::carries(*pid, &folder) && runs(pid) && alive(pid)).collect()

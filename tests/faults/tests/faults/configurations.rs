@@ -10,7 +10,8 @@ use std::process::Command;
 const VMS: [&str; 3] = ["one", "two", "three"];
 
 /// The tag of line 4 has no end: the parser notices at the `<` of line 5.
-const BROKEN: &str = "<?xml version=\"1.0\"?>\n<cluster name=\"faults\" config_version=\"7\">\n  <rm/>\n  <clusternodes\n</cluster>\n";
+const BROKEN: &str =
+    "<?xml version=\"1.0\"?>\n<cluster name=\"faults\" config_version=\"7\">\n  <rm/>\n  <clusternodes\n</cluster>\n";
 const WHERE: &str = "cluster.conf:5:1";
 
 #[test]

@@ -4,9 +4,9 @@
 use anyhow::{Result, ensure};
 use belay_demo::sampler::Copy;
 use belay_faults::{Cluster, Configuration, fence_script, until};
+use belay_proto::NodeId;
 use belay_proto::control::MemberState;
 use belay_proto::history::{EventKind, HistoryEvent};
-use belay_proto::NodeId;
 use std::fs;
 
 const VMS: [&str; 4] = ["one", "two", "three", "four"];

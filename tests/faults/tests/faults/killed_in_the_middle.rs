@@ -1,10 +1,12 @@
-//! `kill -9` of a daemon at any step of a start, a stop and a relocation.
+//! `kill -9` of a daemon at any step of a start, a stop, a relocation and of fencing. (A migration needs a
+//! libvirtd on each host, which these hosts do not have.)
 
-use anyhow::{Result, bail, ensure};
-use belay_faults::{Cluster, Configuration, until};
+use anyhow::{Context, Result, bail, ensure};
+use belay_faults::{Cluster, Configuration, fence_script, until};
 use belay_proto::NodeId;
-use belay_proto::control::ServiceStatus;
+use belay_proto::control::{MemberState, MemberStatus, ServiceStatus};
 use belay_proto::service::ServiceState;
+use std::fs;
 
 /// The VM that things are done with. Nobody starts it but the tests.
 const SUBJECT: &str = "subject";
@@ -62,7 +64,7 @@ fn killed_at(cluster: &Cluster, request: &[&str], step: Step, victim: u32) -> Re
 fn service(cluster: &Cluster, observer: u32) -> Result<ServiceStatus> {
     let status = cluster.status(observer)?;
     let found = status.services.into_iter().find(|service| service.name.to_string() == SERVICE);
-    found.ok_or_else(|| anyhow::anyhow!("no such service"))
+    found.context("no such service")
 }
 
 /// The number of processes the VM has had.
@@ -122,6 +124,66 @@ fn a_daemon_killed_at_any_step_of_a_relocation_changes_nothing_but_the_time_it_t
         let copy = cluster.runs(SUBJECT)?;
         ensure!(copy.host == to, "round {round}: it runs on node{} and not on node{to}", copy.host);
         ensure!(starts(&cluster) == round + 2, "round {round}: {} processes so far", starts(&cluster));
+    }
+    cluster.end()
+}
+
+/// A step of fencing, seen from outside.
+#[derive(Clone, Copy, Debug)]
+enum Fencing {
+    /// The others know that the host is lost.
+    Lost,
+    /// A fence agent is at work.
+    AgentAtWork,
+    /// It is confirmed, and the host's VMs are about to start elsewhere.
+    Confirmed,
+}
+
+fn member(cluster: &Cluster, host: u32) -> Result<MemberStatus> {
+    let found = cluster.any_status()?.members.into_iter().find(|member| member.id == NodeId(host));
+    found.context("no such member")
+}
+
+#[test]
+fn a_daemon_killed_at_any_step_of_fencing_only_delays_it() -> Result<()> {
+    const AGENT: &str = "fence_slow";
+    let configuration = Configuration { agent: AGENT.into(), ..Configuration::of(&BYSTANDERS) };
+    let cluster = Cluster::build(&configuration)?;
+    fence_script(&cluster.run, AGENT, "sleep 0.7; fenced")?;
+    for host in cluster.run.hosts() {
+        fs::write(host.options(), "--ring-token=2s\n")?;
+    }
+    cluster.switch_on()?;
+    cluster.all_run(&configuration)?;
+    for (round, step) in [Fencing::Lost, Fencing::AgentAtWork, Fencing::Confirmed].into_iter().enumerate() {
+        // Whoever runs something; the fencer is the lowest of the others, and runs the agent.
+        let (victim, lost) = (1..=3)
+            .rev()
+            .map(|host| (host, cluster.seen().on_host(host)))
+            .max_by_key(|(_, vms)| vms.len())
+            .filter(|(_, vms)| !vms.is_empty())
+            .context("nothing runs anywhere")?;
+        let fencer = if victim == 1 { 2 } else { 1 };
+        let boots = cluster.supply.boots(victim);
+        cluster.silence(victim)?;
+        let what = format!("round {round}: node{victim} is silent, node{fencer} is killed at {step:?}");
+        until(&what, || {
+            Ok(match step {
+                Fencing::Lost => member(&cluster, victim)?.state == MemberState::Lost,
+                Fencing::AgentAtWork => !cluster.programs(fencer, AGENT).is_empty(),
+                Fencing::Confirmed => member(&cluster, victim)?.state == MemberState::Down,
+            }
+            .then_some(()))
+        })?;
+        cluster.kill_daemon(fencer)?;
+        for (vm, old) in &lost {
+            let new = cluster.runs_elsewhere(vm, old)?;
+            let copies = cluster.seen().copies.remove(vm).unwrap_or_default();
+            let went = copies.iter().find(|copy| copy.pid == old.pid).and_then(|copy| copy.went);
+            ensure!(went.is_some_and(|went| went <= new.came), "{what}: {vm} was started too early: {copies:?}");
+        }
+        until("the fenced host to boot", || Ok((cluster.supply.boots(victim) > boots).then_some(())))?;
+        cluster.whole()?;
     }
     cluster.end()
 }
