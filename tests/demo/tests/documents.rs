@@ -1,4 +1,4 @@
-//! What the documents show is true: configurations in them are accepted without a word, links lead somewhere.
+//! What the documents show is true: configurations in them are accepted without a word.
 
 #![allow(clippy::unwrap_used)]
 
@@ -32,26 +32,4 @@ fn the_demos_configuration_has_no_finding_and_holds_the_guides_line() {
     assert_eq!(findings("cluster.conf", &text), "");
     let vm = belay_config::read("cluster.conf", &text).cluster.unwrap().vms[&"vm:mytestVM".parse().unwrap()].clone();
     assert_eq!((vm.autostart, vm.max_restarts, vm.restart_expire_time.to_string()), (false, 2, "10m".to_owned()));
-}
-
-#[test]
-fn links_between_documents_lead_somewhere() {
-    let root = checkout();
-    let mut documents: Vec<PathBuf> =
-        ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].iter().map(|name| root.join(name)).collect();
-    documents.extend(fs::read_dir(root.join("docs/decisions")).unwrap().map(|entry| entry.unwrap().path()));
-    let mut dead = Vec::new();
-    for document in &documents {
-        let text = fs::read_to_string(document).unwrap();
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let file = link.split('#').next().unwrap_or_default();
-            let outside = link.contains("://") || file.is_empty();
-            if !outside && !document.parent().unwrap().join(file).exists() {
-                dead.push(format!("{}: {link}", document.display()));
-            }
-        }
-    }
-    // The one page that another hand writes; it is looked for like the others once it is there.
-    dead.retain(|link| !link.ends_with("ARCHITECTURE.md") || root.join("ARCHITECTURE.md").exists());
-    assert_eq!(dead, Vec::<String>::new());
 }
