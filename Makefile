@@ -53,6 +53,7 @@ lint:
 
 bench:
 	@packaging/install-prerequisites demo
+	$(CARGO) build --release --locked $(addprefix --package ,$(DEMO_CRATES))
 	$(CARGO) bench --locked --package belay-benches
 
 build:
@@ -74,9 +75,11 @@ install: $(addprefix $(TARGET)/$(PROFILE)/,$(INSTALLED))
 	chmod 0644 $(DESTDIR)$(UNITDIR)/belayd.service
 	install -D -m 0644 systemd/sysusers.d/belay.conf $(DESTDIR)$(SYSUSERSDIR)/belay.conf
 	install -D -m 0644 systemd/tmpfiles.d/belay.conf $(DESTDIR)$(TMPFILESDIR)/belay.conf
-	install -d $(DESTDIR)$(DOCDIR)/decisions
-	install -m 0644 README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE $(DESTDIR)$(DOCDIR)
-	install -m 0644 docs/decisions/*.md $(DESTDIR)$(DOCDIR)/decisions
+	install -d $(DESTDIR)$(DOCDIR)/docs/decisions $(DESTDIR)$(DOCDIR)/agents
+	install -m 0644 *.md LICENSE-MIT LICENSE-APACHE $(DESTDIR)$(DOCDIR)
+	install -m 0644 docs/*.md $(DESTDIR)$(DOCDIR)/docs
+	install -m 0644 docs/decisions/*.md $(DESTDIR)$(DOCDIR)/docs/decisions
+	install -m 0644 agents/PROTOCOL.md $(DESTDIR)$(DOCDIR)/agents
 	@if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then \
 	    systemd-sysusers && systemd-tmpfiles --create belay.conf && systemctl daemon-reload && \
 	    echo 'Installed. Write /etc/cluster/cluster.conf, then: systemctl enable --now belayd'; \

@@ -5,6 +5,9 @@ use belayd::shell;
 use clap::Parser;
 use std::process::ExitCode;
 
+/// sysexits.h: the unit does not start the daemon again after this one, since only a change of the file helps.
+const EX_CONFIG: u8 = 78;
+
 fn main() -> ExitCode {
     let settings = Settings::parse();
     shell::journal::set_up(settings.log);
@@ -23,9 +26,8 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             tracing::error!("{error:#}");
-            eprintln!("belayd: {error:#}");
             runtime.shutdown_background();
-            ExitCode::FAILURE
+            if error.is::<shell::BadConfiguration>() { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE }
         }
     }
 }

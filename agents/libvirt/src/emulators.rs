@@ -5,6 +5,7 @@
 //! directory: several embedded hypervisors, with domains of the same names, may share one machine.
 
 use crate::pidfd::Process;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,15 +51,25 @@ impl Emulators {
 
     /// The living process of one domain.
     pub(crate) fn find(&self, name: &str, uuid: &str) -> Option<Emulator> {
-        let dir = self.run_dir.as_deref()?;
-        self.read(&dir.join(format!("{name}.pid"))).filter(|found| found.name == name && found.uuid == uuid)
+        self.named(name).filter(|found| found.uuid == uuid)
     }
 
-    /// The living processes of all domains.
-    pub(crate) fn all(&self) -> Vec<Emulator> {
+    /// The living process of the domain of this name.
+    pub(crate) fn named(&self, name: &str) -> Option<Emulator> {
+        let dir = self.run_dir.as_deref()?;
+        self.read(&dir.join(format!("{name}.pid"))).filter(|found| found.name == name)
+    }
+
+    /// The living processes of all domains but those whose names are `known`: with a thousand of them, reading what is
+    /// known already would be most of the work of a list.
+    pub(crate) fn all_but(&self, known: &BTreeSet<String>) -> Vec<Emulator> {
         let Some(entries) = self.run_dir.as_deref().and_then(|dir| fs::read_dir(dir).ok()) else { return Vec::new() };
         let files = entries.flatten().map(|entry| entry.path());
-        files.filter(|path| path.extension().is_some_and(|e| e == "pid")).filter_map(|path| self.read(&path)).collect()
+        let wanted = |path: &PathBuf| {
+            let is_known = path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|name| known.contains(name));
+            path.extension().is_some_and(|e| e == "pid") && !is_known
+        };
+        files.filter(wanted).filter_map(|path| self.read(&path)).collect()
     }
 
     fn read(&self, file: &Path) -> Option<Emulator> {
@@ -156,7 +167,7 @@ mod tests {
         fs::create_dir_all(dir.path().join("run/qemu"))?;
         fs::write(dir.path().join("run/qemu/web1.pid"), std::process::id().to_string())?;
         let emulators = Emulators::of(&format!("qemu:///embed?root={}", dir.path().display()));
-        assert!(emulators.find("web1", UUID).is_none() && emulators.all().is_empty());
+        assert!(emulators.find("web1", UUID).is_none() && emulators.all_but(&BTreeSet::new()).is_empty());
         Ok(())
     }
 

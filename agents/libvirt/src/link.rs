@@ -154,18 +154,21 @@ impl Link {
         for notice in notices {
             match notice {
                 Notice::Domain { name, uuid, change } => self.world.libvirt_says(&name, &uuid, &change),
+                Notice::Flushed { asked } => self.world.flushed(asked),
                 Notice::Closed { connection, reason } => self.lost(connection, reason),
             }
         }
     }
 
     fn keep(&self, notices: &Sender<Notice>) {
+        self.world.listens_to(notices);
         let mut backoff = BACKOFF_MIN;
         for number in 0.. {
             match self.open(number, notices) {
                 Ok(connection) => {
-                    backoff = BACKOFF_MIN;
-                    self.use_until_lost(connection);
+                    if self.use_until_lost(connection) {
+                        backoff = BACKOFF_MIN;
+                    }
                 }
                 Err(Failure::Passing(reason)) => {
                     let mut state = self.lock();
@@ -204,7 +207,8 @@ impl Link {
         result.recv().unwrap_or_else(|_| Err(stumbled()))
     }
 
-    fn use_until_lost(&self, connection: Connection) {
+    /// Gives whether it was of any use.
+    fn use_until_lost(&self, connection: Connection) -> bool {
         let asked = Instant::now();
         let first = self.lock().told.is_none();
         let rows = match native::active_domains(connection.connect()) {
@@ -212,19 +216,25 @@ impl Link {
             Err(error) => {
                 let mut state = self.lock();
                 self.tell(&mut state, Err(error.message().to_owned()));
-                return release(Arc::new(connection));
+                release(Arc::new(connection));
+                return false;
             }
         };
+        let connection = Arc::new(connection);
         let mut state = self.lock();
-        state.connection = Some(Arc::new(connection));
+        state.connection = Some(Arc::clone(&connection));
         state.silent = false;
         self.tell(&mut state, Ok(()));
         drop(state);
         self.world.reconcile(&rows, asked, first);
+        // If it was closed before it was ours, nobody will say so again.
+        self.check(&connection);
+        drop(connection);
         let mut state = self.lock();
         while state.connection.is_some() {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -20,8 +20,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// How long a death waits for its reason. A guest that powers itself off is announced by libvirt before its process
-/// ends, but on another thread; without the wait it would now and then be reported as a crash.
+/// ends, but on another thread; without the wait it would now and then be reported as a crash. A death waits this long
+/// and until libvirt's event loop has handed out what it had, but not longer than [`HOLD_MAX`].
 pub(crate) const HOLD: Duration = Duration::from_millis(2);
+
+/// How long it waits for an event loop that does not get to it: a machine under load, a libvirt that hangs.
+const HOLD_MAX: Duration = Duration::from_millis(200);
 
 /// How long it is remembered that a domain is gone, so that a list begun before that does not bring it back.
 const MEMORY: Duration = Duration::from_secs(60);
@@ -58,6 +62,8 @@ pub(crate) struct Sighting<'a> {
 pub(crate) struct Registry {
     running: BTreeMap<String, Running>,
     gone: BTreeMap<String, Instant>,
+    /// All that libvirt had to say until then has been said.
+    flushed: Option<Instant>,
 }
 
 impl Registry {
@@ -125,16 +131,27 @@ impl Registry {
         }
     }
 
+    /// libvirt has said what it had to say until `asked`.
+    pub(crate) fn flushed(&mut self, asked: Instant) {
+        self.flushed = self.flushed.max(Some(asked));
+    }
+
+    /// When a death need not wait for its reason any longer.
+    fn ripe_at(&self, died: Instant) -> Instant {
+        let heard = self.flushed.is_some_and(|flushed| flushed >= died);
+        died + if heard { HOLD } else { HOLD_MAX }
+    }
+
     /// Reports those deaths that have waited long enough for their reason.
     pub(crate) fn settle(&mut self, now: Instant) -> Vec<AgentEvent> {
-        let ripe = |r: &Running| r.died.is_some_and(|died| now.duration_since(died) >= HOLD);
+        let ripe = |r: &Running| r.died.is_some_and(|died| now >= self.ripe_at(died));
         let due: Vec<String> = self.running.iter().filter(|(_, r)| ripe(r)).map(|(uuid, _)| uuid.clone()).collect();
         due.iter().flat_map(|uuid| self.end(uuid, GoneReason::Died, Witness::Pidfd, now)).collect()
     }
 
     /// When [`Registry::settle`] has something to do next.
     pub(crate) fn next_settlement(&self) -> Option<Instant> {
-        self.running.values().filter_map(|r| r.died).min().map(|died| died + HOLD)
+        self.running.values().filter_map(|r| r.died).map(|died| self.ripe_at(died)).min()
     }
 
     /// libvirt says that something happened to a domain, other than that it started. `alive` is whether its process
@@ -240,6 +257,7 @@ mod tests {
         }
 
         fn later(&mut self) -> Vec<AgentEvent> {
+            self.registry.flushed(self.now);
             self.now += HOLD;
             self.registry.settle(self.now)
         }
@@ -337,6 +355,16 @@ mod tests {
         assert_eq!(story.libvirt(Change::Resumed, true), [], "libvirt says so at each start");
         story.libvirt(Change::Paused { why: "user" }, true);
         assert_eq!(story.libvirt(Change::Resumed, true), [AgentEvent::Resumed { name: "web1".into() }]);
+    }
+
+    #[test]
+    fn a_death_waits_for_what_libvirt_has_not_handed_out_yet_but_not_for_ever() {
+        let mut story = Story::new();
+        assert_eq!(story.dies(1), []);
+        story.now += HOLD;
+        assert_eq!(story.registry.settle(story.now), [], "libvirt's event loop has not come to it");
+        story.now += HOLD_MAX;
+        assert_eq!(story.registry.settle(story.now).len(), 1);
     }
 
     #[test]

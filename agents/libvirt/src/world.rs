@@ -4,14 +4,15 @@
 //! Every witness ends here: libvirt's notices, deaths from the watch, lists, and calls that started something.
 
 use crate::emulators::{Emulator, Emulators};
-use crate::native::{Change, Row};
+use crate::native::{self, Change, Notice, Row};
 use crate::output::Output;
 use crate::pidfd::Process;
 use crate::registry::{Registry, Sighting};
 use crate::watch::Waker;
 use belay_proto::agent::{AgentEvent, Domain, DomainState};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// See the module.
@@ -23,6 +24,8 @@ pub(crate) struct World {
     emulators: Emulators,
     output: Arc<Output>,
     waker: Waker,
+    /// Where libvirt's notices go, for a death that waits for what libvirt has said before it.
+    notices: OnceLock<Sender<Notice>>,
 }
 
 #[derive(Debug, Default)]
@@ -34,7 +37,14 @@ struct Inner {
 impl World {
     /// A world about whose domains nothing is known yet.
     pub(crate) fn new(emulators: Emulators, output: Arc<Output>, waker: Waker) -> Self {
-        Self { inner: Mutex::default(), changed: Condvar::new(), emulators, output, waker }
+        let (inner, changed, notices) = (Mutex::default(), Condvar::new(), OnceLock::new());
+        Self { inner, changed, emulators, output, waker, notices }
+    }
+
+    /// From now on libvirt's notices go here.
+    pub(crate) fn listens_to(&self, notices: &Sender<Notice>) {
+        // Set once, when the link begins.
+        let _ = self.notices.set(notices.clone());
     }
 
     /// Whether every domain here is a process of this machine.
@@ -54,7 +64,7 @@ impl World {
             inner.registry.by_name(name).and_then(|(uuid, _)| inner.process(uuid))
         };
         known.filter(|process| !process.is_dead()).or_else(|| {
-            let found = self.emulators.all().into_iter().find(|emulator| emulator.name == name)?;
+            let found = self.emulators.named(name)?;
             Some(found.process)
         })
     }
@@ -98,13 +108,25 @@ impl World {
 
     /// The kernel says these processes ended.
     pub(crate) fn processes_died(&self, pids: &[u32]) {
+        let now = Instant::now();
         let mut inner = self.lock();
         for pid in pids {
             inner.processes.remove(pid);
-            let events = inner.registry.process_died(*pid, Instant::now());
+            let events = inner.registry.process_died(*pid, now);
             self.tell(&mut inner, events);
         }
+        let waiting = inner.registry.next_settlement().is_some();
+        drop(inner);
         self.changed.notify_all();
+        if let (true, Some(notices)) = (waiting, self.notices.get()) {
+            native::flush(notices, now);
+        }
+    }
+
+    /// What libvirt had to say until `asked` has been said: deaths until then need not wait for it any longer.
+    pub(crate) fn flushed(&self, asked: Instant) {
+        self.lock().registry.flushed(asked);
+        self.waker.wake();
     }
 
     /// Reports the deaths whose reason nobody told in time; gives how long until there is more to do.
@@ -172,7 +194,12 @@ impl World {
 
     /// All domains whose process lives, without asking libvirt. Those that were not known are watched from now on.
     pub(crate) fn processes_alive(&self) -> Vec<Domain> {
-        let found = self.emulators.all();
+        let known = {
+            let inner = self.lock();
+            let living = inner.registry.iter().filter(|(uuid, _)| inner.alive(uuid));
+            living.map(|(_, running)| running.name.clone()).collect()
+        };
+        let found = self.emulators.all_but(&known);
         let mut inner = self.lock();
         for emulator in found {
             let pid = inner.watch(Some(emulator.clone()));

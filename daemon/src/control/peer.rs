@@ -14,16 +14,18 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// Looks at a connection. Root is an operator, and so is whoever is in the group `operators`.
+    /// Looks at a connection. Root is an operator, and so is whoever is in the group `operators`. So is the user whom the
+    /// daemon runs as: who may kill it and write its files may as well ask it. (Root, but for the demo of a user.)
     pub(super) fn of(socket: BorrowedFd<'_>, operators: Option<u32>) -> io::Result<Self> {
         use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
         let credentials = getsockopt(&socket, PeerCredentials)?;
         let uid = credentials.uid();
+        let trusted = uid == 0 || uid == nix::unistd::geteuid().as_raw();
         let member = match operators {
-            Some(group) if uid != 0 => credentials.gid() == group || supplementary_groups(socket)?.contains(&group),
+            Some(group) if !trusted => credentials.gid() == group || supplementary_groups(socket)?.contains(&group),
             _ => false,
         };
-        Ok(Self { uid, operator: uid == 0 || member })
+        Ok(Self { uid, operator: trusted || member })
     }
 
     /// How the history calls it.

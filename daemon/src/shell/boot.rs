@@ -30,11 +30,11 @@ pub(super) fn prepare(settings: &Settings) -> Result<Host> {
     let name = host_name(settings)?;
     let node = config.node_named(&name).ok_or_else(|| {
         let known: Vec<&str> = config.nodes.values().map(|node| node.name.as_str()).collect();
-        anyhow!(
+        anyhow!(BadConfiguration(format!(
             "this host is '{name}', which {} does not name (it names {}): add it there, or say --node NAME",
             settings.config.display(),
             known.join(", ")
-        )
+        )))
     })?;
     let boot = boot_id(settings)?;
     let (mut store, loaded) = Store::open(&settings.state_dir)?;
@@ -48,6 +48,11 @@ pub(super) fn prepare(settings: &Settings) -> Result<Host> {
     let state = replay(&loaded).with_context(|| format!("the state in {}", store.file().display()))?;
     Ok(Host { name: node.name.clone(), identity, file: (version, text), config, store, state })
 }
+
+/// The configuration is at fault, or this host's place in it: starting again changes nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BadConfiguration(String);
 
 /// Reads `cluster.conf`; warnings go to the log, an error is an error.
 pub(super) fn read_config(path: &Path) -> Result<(Validated, u64, String)> {
@@ -67,7 +72,7 @@ pub(super) fn read_config(path: &Path) -> Result<(Validated, u64, String)> {
     }
     let first = reading.of(Severity::Error).next().map(ToString::to_string).unwrap_or_default();
     let Some(config) = reading.cluster else {
-        bail!("{file} has {errors} error(s); the first is: {first}");
+        bail!(BadConfiguration(format!("{file} has {errors} error(s); the first is: {first}")));
     };
     let text = String::from_utf8(bytes).with_context(|| format!("{file} is not UTF-8"))?;
     let version = config.version;

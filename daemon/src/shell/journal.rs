@@ -6,6 +6,7 @@
 use crate::settings::LogTo;
 use belay_engine::node::Node;
 use belay_proto::history::{EventKind, HistoryEvent, Severity};
+use std::io::IsTerminal;
 use std::sync::OnceLock;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -27,7 +28,10 @@ pub fn set_up(choice: Option<LogTo>) {
     let registry = tracing_subscriber::registry().with(filter);
     let result = match layer {
         Some(layer) => registry.with(layer.with_field_prefix(Some("BELAY".to_owned()))).try_init(),
-        None => registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).try_init(),
+        None => {
+            let colours = std::io::stderr().is_terminal();
+            registry.with(tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(std::io::stderr)).try_init()
+        }
     };
     if let Err(error) = result {
         eprintln!("belayd: no log: {error}");

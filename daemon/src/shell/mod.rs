@@ -21,6 +21,7 @@ use belay_proto::control::Verdict;
 use belay_proto::entry::What;
 use belay_proto::ring::RingMessage;
 use belay_proto::{Index, RequestId};
+pub use boot::BadConfiguration;
 use clock::now;
 use recorder::Recorder;
 use std::collections::BTreeMap;

@@ -53,7 +53,7 @@ fn a_package_gets_every_file_below_its_prefix_with_the_paths_it_will_have() {
         "lib/sysusers.d/belay.conf",
         "lib/tmpfiles.d/belay.conf",
         "share/doc/belay/README.md",
-        "share/doc/belay/decisions/002-licences.md",
+        "share/doc/belay/docs/decisions/002-licences.md",
     ] {
         assert!(root.join("usr").join(file).is_file(), "{file}");
     }

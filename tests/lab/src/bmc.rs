@@ -63,7 +63,7 @@ impl Bmcs {
                 let folder = write_settings(&host, address, port, lab_port)?;
                 let paths = ["lan.conf", "commands", "state"].map(|file| format!("{folder}/{file}"));
                 let arguments = ["-c", &paths[0], "-f", &paths[1], "-s", &paths[2], "-n"];
-                machines.add_device("ipmi_sim", &arguments, &format!("{folder}/log"))
+                machines.add_device(&device(&host), "ipmi_sim", &arguments, &format!("{folder}/log"))
             })?;
         }
         Ok(Self { listener, calls })
@@ -81,6 +81,12 @@ impl Drop for Bmcs {
         // Wakes the thread in `accept`, whose socket would keep the whole namespace.
         let _ = nix::sys::socket::shutdown(self.listener.as_raw_fd(), nix::sys::socket::Shutdown::Both);
     }
+}
+
+/// What the keeper calls a host's BMC.
+#[must_use]
+pub fn device(host: &str) -> String {
+    format!("bmc of {host}")
 }
 
 /// The UDP port of the BMC of the host with this number, counted from 0.

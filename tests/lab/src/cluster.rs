@@ -192,7 +192,7 @@ fn tell_boot_id(root: &Path) -> Result<()> {
 fn configuration(hosts: &[(String, FenceAction)], vms: &[String], version: u32, fail_delay: u32) -> Result<String> {
     let mut text = format!(
         "<?xml version=\"1.0\"?>\n<cluster name=\"lab\" config_version=\"{version}\">\n  \
-         <fence_daemon post_fail_delay=\"{fail_delay}\"/>\n  <clusternodes>\n"
+         <fence_daemon post_join_delay=\"15\" post_fail_delay=\"{fail_delay}\"/>\n  <clusternodes>\n"
     );
     for (number, (name, action)) in hosts.iter().enumerate() {
         let id = number + 1;

@@ -98,6 +98,15 @@ impl Host {
         self.link(true)
     }
 
+    /// The host's BMC stops to answer, as one whose cable is out, or answers again.
+    ///
+    /// # Errors
+    /// When the lab is closed.
+    pub fn silence_bmc(&self, silent: bool) -> Result<()> {
+        let device = crate::bmc::device(&self.name);
+        self.keeper.ask(move |machines| machines.freeze_device(&device, silent))
+    }
+
     fn link(&self, up: bool) -> Result<()> {
         let name = self.name.clone();
         self.keeper.ask(move |machines| machines.link(&name, up))

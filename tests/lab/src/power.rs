@@ -27,7 +27,7 @@ pub struct Machines {
     worlds: BTreeMap<u64, String>,
     /// Hosts whose cable is pulled; it stays pulled when they boot again.
     unplugged: BTreeSet<String>,
-    devices: Vec<Child>,
+    devices: BTreeMap<String, Child>,
     closed: bool,
 }
 
@@ -120,11 +120,11 @@ impl Machines {
         ip(&["link", "set", BRIDGE, "up"])
     }
 
-    /// Starts a program that belongs to the lab's hardware. It ends with the lab.
+    /// Starts a program that belongs to the lab's hardware, under a name. It ends with the lab.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn add_device(&mut self, program: &str, arguments: &[&str], log: &str) -> Result<()> {
+    pub fn add_device(&mut self, name: &str, program: &str, arguments: &[&str], log: &str) -> Result<()> {
         let log = File::create(log)?;
         let child = bound_to_this_thread(program)
             .args(arguments)
@@ -133,8 +133,18 @@ impl Machines {
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {program}"))?;
-        self.devices.push(child);
+        self.devices.insert(name.to_owned(), child);
         Ok(())
+    }
+
+    /// Freezes a device, or thaws it.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn freeze_device(&mut self, name: &str, frozen: bool) -> Result<()> {
+        let device = self.devices.get(name).with_context(|| format!("there is no device {name}"))?;
+        let signal = if frozen { Signal::SIGSTOP } else { Signal::SIGCONT };
+        Ok(kill(Pid::from_raw(i32::try_from(device.id())?), signal)?)
     }
 
     /// Ends everything.
@@ -142,7 +152,7 @@ impl Machines {
         for name in self.running.keys().cloned().collect::<Vec<_>>() {
             let _ = self.power_off(&name);
         }
-        for mut device in self.devices.drain(..) {
+        for mut device in std::mem::take(&mut self.devices).into_values() {
             let _ = device.kill();
             let _ = device.wait();
         }

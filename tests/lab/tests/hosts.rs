@@ -72,8 +72,9 @@ fn hosts_boot_form_a_ring_migrate_and_are_switched_off_by_their_bmc() {
     until("the ring heals", seconds(20), || is_quorate_with(h1, 3)).unwrap();
 
     step("fence_ipmilan switches a host off and on through its BMC");
-    let status = fence(h1, 1, "status").unwrap();
-    assert_eq!(status.code, Some(0), "{status:?}");
+    // On a machine under load the simulated BMC now and then drops its first session.
+    let is_on = || fence(h1, 1, "status").ok().filter(|status| status.code == Some(0));
+    until("the BMC says that the host is on", seconds(10), is_on).unwrap();
     let off = fence(h1, 1, "off").unwrap();
     assert!(off.ok(), "{off:?}");
     took("fence_ipmilan off", off.took);

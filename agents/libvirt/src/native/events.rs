@@ -5,6 +5,7 @@ use std::ffi::{c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::Instant;
 use virt::connect::Connect;
 use virt::error::Error;
 use virt_sys::{virConnectPtr, virDomainPtr};
@@ -14,6 +15,8 @@ use virt_sys::{virConnectPtr, virDomainPtr};
 pub(crate) enum Notice {
     /// About a domain.
     Domain { name: String, uuid: String, change: Change },
+    /// Everything that libvirt had to say when this was asked for has been said.
+    Flushed { asked: Instant },
     /// The connection of this number is closed.
     Closed { connection: u64, reason: &'static str },
 }
@@ -130,6 +133,42 @@ impl Drop for Subscription {
             unsafe { virt_sys::virConnectUnregisterCloseCallback(self.connect.as_ptr(), Some(on_close)) };
         }
     }
+}
+
+/// What a flush is given.
+struct Flush {
+    notices: Sender<Notice>,
+    asked: Instant,
+}
+
+/// Asks for a [`Notice::Flushed`] behind all notices of what has happened until now. libvirt hands events out from a
+/// timer of its event loop; a timer added later runs after it.
+pub(crate) fn flush(notices: &Sender<Notice>, asked: Instant) {
+    let opaque = Box::into_raw(Box::new(Flush { notices: notices.clone(), asked })).cast::<c_void>();
+    // SAFETY: the event loop is registered before anything is watched; `opaque` is a leaked box that libvirt hands to
+    // the callback and then, once, to `free_flush`.
+    let timer = unsafe { virt_sys::virEventAddTimeout(0, Some(on_flush), opaque, Some(free_flush)) };
+    if timer < 0 {
+        // SAFETY: a timer that was not added has not taken the box.
+        drop(unsafe { Box::from_raw(opaque.cast::<Flush>()) });
+    }
+}
+
+unsafe extern "C" fn on_flush(timer: c_int, opaque: *mut c_void) {
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: the box leaked in `flush`, not freed before the timer is removed below.
+        let flush = unsafe { &*opaque.cast::<Flush>() };
+        let _ = flush.notices.send(Notice::Flushed { asked: flush.asked });
+    }));
+    // SAFETY: the timer is this one; libvirt allows its removal from its own callback.
+    unsafe { virt_sys::virEventRemoveTimeout(timer) };
+}
+
+/// libvirt gives back a [`Flush`] whose timer is gone.
+unsafe extern "C" fn free_flush(opaque: *mut c_void) {
+    // SAFETY: `opaque` is the box leaked in `flush`, and libvirt frees it exactly once.
+    let flush = unsafe { Box::from_raw(opaque.cast::<Flush>()) };
+    let _ = catch_unwind(AssertUnwindSafe(move || drop(flush)));
 }
 
 type Generic = unsafe extern "C" fn(virConnectPtr, virDomainPtr, *mut c_void);

@@ -13,7 +13,7 @@
 mod events;
 mod states;
 
-pub(crate) use events::{Change, Notice, Stopped, Subscription};
+pub(crate) use events::{Change, Notice, Stopped, Subscription, flush};
 pub(crate) use states::{Row, abort_job, active_domains};
 
 use std::thread;

@@ -5,6 +5,7 @@ use crate::guest::{Guest, definition};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -87,6 +88,11 @@ fn remove(dir: &Path) {
             break;
         }
         thread::sleep(Duration::from_millis(50));
+    }
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        // What a test may have mounted.
+        let _ =
+            std::process::Command::new("umount").args(["-q", "-l"]).arg(entry.path()).stderr(Stdio::null()).status();
     }
     let _ = fs::remove_dir_all(dir);
 }

@@ -1,6 +1,8 @@
 //! One attempt to fence one victim: its methods in order, of each method the devices in order. A device that fails ends
-//! its method; the first method whose devices all succeed ends the attempt.
+//! its method; the first method whose devices all succeed ends the attempt. Of a power cycle only the first half belongs
+//! to the attempt; the second, switching on again, is handed back to be done after the outcome is known.
 
+use super::cycle::{Defaults, with_action};
 use super::input::{self, InputError};
 use super::mask::Mask;
 use super::program::{self, Ended, ProgramError};
@@ -8,8 +10,9 @@ use super::{FenceSettings, QuorumProbe};
 use belay_config::model::{Device, Method};
 use belay_engine::state::work::FenceWork;
 use belay_proto::entry::FenceOutcome;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// The longest reason that goes into the history; eight methods with their agents' last words fit.
@@ -36,15 +39,56 @@ enum DeviceError {
     Cancelled,
 }
 
+/// How an attempt ended, and what is left to switch on.
+pub(super) struct Ending {
+    pub(super) outcome: FenceOutcome,
+    pub(super) power_on: Vec<PowerOn>,
+}
+
+/// The second half of a power cycle of one device.
+pub(super) struct PowerOn {
+    victim: String,
+    name: String,
+    agent: PathBuf,
+    arguments: Vec<(String, String)>,
+    limit: Duration,
+}
+
+impl PowerOn {
+    /// Switches it on. That it fails is no failure to fence: the host stays off until somebody looks.
+    pub(super) async fn run(self, settings: &FenceSettings) {
+        let (_keep, mut never) = watch::channel(false);
+        let mask = Mask::new(&self.arguments);
+        let input = input::text(&self.arguments);
+        let (victim, name) = (&self.victim, &self.name);
+        match program::run(&self.agent, input, self.limit, settings.kill_grace, &mut never).await {
+            Ok((Ended::Success, _)) => {
+                tracing::info!(belay_node = %victim, agent = %name, "{victim} is switched on again")
+            }
+            Ok((ended, output)) => {
+                let words = last_words(&mask.apply(&output));
+                tracing::warn!(
+                    belay_node = %victim, agent = %name,
+                    "{victim} is off and could not be switched on again, look after it: {ended}{words}"
+                );
+            }
+            Err(error) => tracing::warn!(belay_node = %victim, agent = %name, "{victim} is off and stays so: {error}"),
+        }
+    }
+}
+
 /// Runs the attempt; `None` if it was cancelled.
 pub(super) async fn run(
     work: FenceWork,
     settings: Arc<FenceSettings>,
+    defaults: Arc<Defaults>,
     quorate: QuorumProbe,
     cancelled: watch::Receiver<bool>,
-) -> Option<FenceOutcome> {
-    let mut attempt = Attempt { work: &work, settings: &settings, quorate, cancelled };
+) -> Option<Ending> {
+    let power_on = Vec::new();
+    let mut attempt = Attempt { work: &work, settings: &settings, defaults: &defaults, quorate, cancelled, power_on };
     let outcome = attempt.run().await;
+    let power_on = std::mem::take(&mut attempt.power_on);
     let (victim, number) = (&work.victim_name, work.attempt);
     match &outcome {
         None => tracing::info!(belay_node = %victim, attempt = number, "fencing {victim} is no longer wanted"),
@@ -55,12 +99,15 @@ pub(super) async fn run(
             tracing::error!(belay_node = %victim, attempt = number, "fencing {victim} failed: {reason}");
         }
     }
-    outcome
+    outcome.map(|outcome| Ending { outcome, power_on })
 }
 
 struct Attempt<'a> {
     work: &'a FenceWork,
     settings: &'a FenceSettings,
+    defaults: &'a Defaults,
+    /// What the method under way has switched off and shall switch on again.
+    power_on: Vec<PowerOn>,
     quorate: QuorumProbe,
     cancelled: watch::Receiver<bool>,
 }
@@ -93,6 +140,7 @@ impl Attempt<'_> {
         if method.devices.is_empty() {
             return Err((String::new(), DeviceError::None));
         }
+        self.power_on.clear();
         for device in &method.devices {
             self.device(method, device).await.map_err(|error| {
                 let agent = self.work.devices.get(&device.fence_device).map_or("no agent", |d| d.agent.as_str());
@@ -108,6 +156,12 @@ impl Attempt<'_> {
         let limit = self.settings.time_limit + input::told_to_wait(&arguments);
         let mask = Mask::new(&arguments);
         let agent = program::find(&fence_device.agent, self.settings.path.as_deref())?;
+        let cycle = self.defaults.is_cycle(&agent, &arguments, self.settings, &mut self.cancelled).await;
+        let (arguments, on) = if cycle {
+            (with_action(&arguments, "off"), Some(with_action(&arguments, "on")))
+        } else {
+            (arguments, None)
+        };
         self.wait_for_quorum().await?;
         let (victim, name) = (&self.work.victim_name, &fence_device.agent);
         let (method, device) = (&method.name, &device.fence_device);
@@ -122,7 +176,11 @@ impl Attempt<'_> {
             output = %output, "{name} for {victim}: {ended}"
         );
         match ended {
-            Ended::Success => Ok(()),
+            Ended::Success => {
+                let (victim, name) = (victim.clone(), name.clone());
+                self.power_on.extend(on.map(|arguments| PowerOn { victim, name, agent, arguments, limit }));
+                Ok(())
+            }
             Ended::Cancelled => Err(DeviceError::Cancelled),
             ended => Err(DeviceError::Ended { ended, words: last_words(&output) }),
         }

@@ -30,6 +30,12 @@ impl Captured {
         self.discarded
     }
 
+    /// What was kept, as text.
+    pub(super) fn text(&self) -> String {
+        let kept: Vec<u8> = self.head.iter().chain(&self.tail).copied().collect();
+        String::from_utf8_lossy(&kept).into_owned()
+    }
+
     /// Beginning and end. If something between them is missing, they are cut back by `margin` on that side, which is
     /// where half of a word of that length could stand.
     pub(super) fn parts(&self, margin: usize) -> (&[u8], Vec<u8>) {

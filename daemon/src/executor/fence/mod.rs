@@ -11,6 +11,7 @@
 
 mod attempt;
 mod capture;
+mod cycle;
 mod input;
 mod mask;
 mod program;
@@ -18,9 +19,11 @@ mod program;
 mod tests;
 
 use crate::ring::QuorumProbe;
+use attempt::Ending;
 use belay_engine::state::work::{Assignments, FenceWork, WorkKind};
 use belay_proto::NodeId;
 use belay_proto::entry::{FenceOutcome, What};
+use cycle::Defaults;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -75,6 +78,8 @@ impl FenceExecutor {
             wanted: list,
             victims: BTreeMap::new(),
             tasks: JoinSet::new(),
+            defaults: Arc::default(),
+            switching_on: JoinSet::new(),
         };
         tokio::spawn(actor.run());
         Self { wanted }
@@ -97,8 +102,21 @@ impl FenceExecutor {
 
 /// What is known of one victim on the list.
 enum Victim {
-    Running { attempt: u32, task: Id, cancel: watch::Sender<bool> },
-    Done { attempt: u32, outcome: FenceOutcome },
+    Running {
+        attempt: u32,
+        task: Id,
+        cancel: watch::Sender<bool>,
+    },
+    /// Proven off, and being switched on again. No other attempt begins before that has ended: it might end with the
+    /// host on.
+    SwitchingOn {
+        attempt: u32,
+        outcome: FenceOutcome,
+    },
+    Done {
+        attempt: u32,
+        outcome: FenceOutcome,
+    },
 }
 
 struct Actor {
@@ -107,7 +125,10 @@ struct Actor {
     quorate: QuorumProbe,
     wanted: watch::Receiver<Wanted>,
     victims: BTreeMap<NodeId, Victim>,
-    tasks: JoinSet<Option<FenceOutcome>>,
+    tasks: JoinSet<Option<Ending>>,
+    defaults: Arc<Defaults>,
+    /// Second halves of power cycles.
+    switching_on: JoinSet<NodeId>,
 }
 
 impl Actor {
@@ -126,9 +147,11 @@ impl Actor {
                     // An attempt that panicked is a fault of ours; to the cluster it is one that did not work.
                     Err(error) => {
                         let reason = format!("belayd failed while it ran the fence agents: {error}");
-                        self.ended(error.id(), Some(FenceOutcome::Failed { reason })).await;
+                        let outcome = FenceOutcome::Failed { reason };
+                        self.ended(error.id(), Some(Ending { outcome, power_on: Vec::new() })).await;
                     }
                 },
+                Some(Ok(node)) = self.switching_on.join_next() => self.switched_on(node),
                 _ = again.tick() => self.report_again().await,
             }
             self.reconcile();
@@ -146,6 +169,7 @@ impl Actor {
                 }
                 true
             }
+            Victim::SwitchingOn { .. } => true,
             Victim::Done { attempt, .. } => wanted.get(node).is_some_and(|work| work.attempt == *attempt),
         });
         for (node, work) in wanted {
@@ -154,33 +178,52 @@ impl Actor {
             }
             let (cancel, cancelled) = watch::channel(false);
             let attempt = work.attempt;
-            let run = attempt::run(work, Arc::clone(&self.settings), Arc::clone(&self.quorate), cancelled);
+            let (settings, defaults) = (Arc::clone(&self.settings), Arc::clone(&self.defaults));
+            let run = attempt::run(work, settings, defaults, Arc::clone(&self.quorate), cancelled);
             let task = self.tasks.spawn(run).id();
             self.victims.insert(node, Victim::Running { attempt, task, cancel });
         }
     }
 
     /// A task came to its end; `None` if it was cancelled.
-    async fn ended(&mut self, ended: Id, outcome: Option<FenceOutcome>) {
+    async fn ended(&mut self, ended: Id, ending: Option<Ending>) {
         let found = self.victims.iter().find_map(|(node, victim)| match victim {
             Victim::Running { attempt, task, .. } if *task == ended => Some((*node, *attempt)),
             _ => None,
         });
         let Some((node, attempt)) = found else { return };
-        match outcome {
+        match ending {
             None => {
                 self.victims.remove(&node);
             }
-            Some(outcome) => {
+            Some(Ending { outcome, power_on }) if power_on.is_empty() => {
                 self.victims.insert(node, Victim::Done { attempt, outcome: outcome.clone() });
                 self.report(node, attempt, outcome).await;
             }
+            Some(Ending { outcome, power_on }) => {
+                self.victims.insert(node, Victim::SwitchingOn { attempt, outcome: outcome.clone() });
+                // The proof first: VMs wait for it, nobody waits for the host.
+                self.report(node, attempt, outcome).await;
+                let settings = Arc::clone(&self.settings);
+                self.switching_on.spawn(async move {
+                    for device in power_on {
+                        device.run(&settings).await;
+                    }
+                    node
+                });
+            }
+        }
+    }
+
+    fn switched_on(&mut self, node: NodeId) {
+        if let Some(Victim::SwitchingOn { attempt, outcome }) = self.victims.remove(&node) {
+            self.victims.insert(node, Victim::Done { attempt, outcome });
         }
     }
 
     async fn report_again(&self) {
         for (node, victim) in &self.victims {
-            if let Victim::Done { attempt, outcome } = victim {
+            if let Victim::Done { attempt, outcome } | Victim::SwitchingOn { attempt, outcome } = victim {
                 self.report(*node, *attempt, outcome.clone()).await;
             }
         }

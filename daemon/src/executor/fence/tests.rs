@@ -23,11 +23,24 @@ impl Agents {
     fn add(&self, name: &str, body: &str) {
         let file = self.0.path().join(name);
         let dir = self.0.path().display();
+        // A question for metadata is no run.
         let save = format!(
-            "echo $(( $(cat {name}.runs 2>/dev/null || echo 0) + 1 )) > {name}.runs; cat > {name}.in.$(cat {name}.runs)"
+            "cat > {name}.in.$$; if grep -qx action=metadata {name}.in.$$; then rm {name}.in.$$; \
+             cat {name}.metadata 2>/dev/null; exit 0; fi\n\
+             echo $(( $(cat {name}.runs 2>/dev/null || echo 0) + 1 )) > {name}.runs\n\
+             mv {name}.in.$$ {name}.in.$(cat {name}.runs)"
         );
         fs::write(&file, format!("#!/bin/sh\ncd {dir}\n{save}\n{body}\n")).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// What the agent's metadata say it does unless told otherwise.
+    fn says_default(&self, name: &str, action: &str) {
+        let metadata = format!(
+            "<?xml version=\"1.0\"?><resource-agent name=\"{name}\"><parameters><parameter name=\"action\">\
+             <content type=\"string\" default=\"{action}\"/></parameter></parameters></resource-agent>\n"
+        );
+        fs::write(self.0.path().join(format!("{name}.metadata")), metadata).unwrap();
     }
 
     fn left(&self, name: &str) -> Option<String> {
@@ -448,4 +461,59 @@ async fn a_real_fence_agent_of_the_distribution_is_understood() {
     work.methods[0].devices[0].arguments = pairs(&[("action", "explode")]);
     let reason = reason(outcome(&agents, work).await);
     assert!(reason.contains("fence_dummy") && reason.contains("exit status 1"), "{reason}");
+}
+
+#[tokio::test]
+async fn of_a_power_cycle_the_off_of_all_devices_is_the_proof_and_the_on_follows_it() {
+    let agents = Agents::new();
+    for psu in ["fence_psu1", "fence_psu2"] {
+        // Switching on takes until this test says so.
+        let action = format!("$(grep action= {psu}.in.$(cat {psu}.runs))");
+        let slow = "case $action in action=on) until [ -e go ]; do sleep 0.05; done;; esac";
+        agents.add(psu, &format!("action={action}; {slow}; echo {psu} $action >> order"));
+        agents.says_default(psu, "reboot");
+    }
+    let (executor, mut outcomes) = agents.executor(agents.settings());
+    executor.assign(&list(&[work(&[&["fence_psu1", "fence_psu2"]])]));
+    assert_eq!(next(&mut outcomes).await.2, confirmed("m1"));
+    let proven = agents.left("order").unwrap();
+    assert_eq!(proven, "fence_psu1 action=off\nfence_psu2 action=off\n", "the outcome does not wait for the on");
+    // The victim is off the list as soon as the proof is known; the on is not cancelled by that.
+    executor.assign(&Assignments::default());
+    fs::write(agents.0.path().join("go"), "").unwrap();
+    let begun = Instant::now();
+    while agents.left("order").unwrap().lines().count() < 4 {
+        assert!(begun.elapsed() < PATIENCE, "it was not switched on");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let all = agents.left("order").unwrap();
+    let lines: Vec<_> = all.lines().collect();
+    assert_eq!(lines[2..], ["fence_psu1 action=on", "fence_psu2 action=on"], "{all}");
+}
+
+#[tokio::test]
+async fn an_explicit_reboot_is_split_and_a_default_of_off_is_not() {
+    let agents = Agents::new();
+    agents.add("fence_told", "exit 0");
+    let mut told = work(&[&["fence_told"]]);
+    told.methods[0].devices[0].arguments.push(("action".to_owned(), "reboot".to_owned()));
+    let (executor, mut outcomes) = agents.executor(agents.settings());
+    executor.assign(&list(&[told]));
+    assert_eq!(next(&mut outcomes).await.2, confirmed("m1"));
+    assert!(agents.leaves("fence_told.in.1").await.contains("action=off\n"));
+    assert!(agents.leaves("fence_told.in.2").await.contains("action=on\n"));
+
+    agents.add("fence_switch", "exit 0");
+    agents.says_default("fence_switch", "off");
+    assert_eq!(outcome(&agents, work(&[&["fence_switch"]])).await, confirmed("m1"));
+    assert!(!agents.leaves("fence_switch.in.1").await.contains("action="), "as it is configured");
+    assert_eq!(agents.runs("fence_switch"), 1, "a fabric port stays closed");
+}
+
+#[tokio::test]
+async fn a_victim_that_cannot_be_switched_on_again_is_fenced_all_the_same() {
+    let agents = Agents::new();
+    agents.add("fence_stuck", "grep -q action=off fence_stuck.in.$(cat fence_stuck.runs)");
+    agents.says_default("fence_stuck", "reboot");
+    assert_eq!(outcome(&agents, work(&[&["fence_stuck"]])).await, confirmed("m1"));
 }

@@ -127,6 +127,7 @@ pub(super) struct Job {
 impl Job {
     /// Runs it to its end.
     pub(super) async fn run(mut self) -> Ended {
+        tracing::debug!(service = %self.task.key.service, kind = ?self.task.key.kind, "work begins");
         let (outcome, pid) = match self.task.key.kind {
             Kind::Start => self.start().await,
             Kind::Stop => self.stop().await,

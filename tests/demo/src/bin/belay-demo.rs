@@ -168,7 +168,7 @@ fn conclude(stage: &Stage, out: &Path) {
 }
 
 fn wait_for_the_end(run: &Run) {
-    let (bin, socket, power) = (run.bin(), run.host(1).socket(), run.host(3).power());
+    let (bin, socket, hung) = (run.bin(), run.host(1).socket(), run.host(3).socket());
     say("\nThe cluster keeps running until you press Ctrl-C. To try it yourself, in another terminal:\n");
     say(&format!("   export PATH={}:$PATH BELAY_SOCKET={}\n", bin.display(), socket.display()));
     say("   clustat -i 1                                who is there, what runs where, every second");
@@ -176,9 +176,8 @@ fn wait_for_the_end(run: &Run) {
     say("   pkill -9 -f guest=web1,                     kill a VM: it is back at once");
     say("   clusvcadm -r vm:web2 -m node3               move a VM");
     say("   clusvcadm -d vm:db1; clusvcadm -e vm:db1    stop a VM for good, and start it again");
-    let power = power.display();
-    say(&format!("   echo off > {power}; sleep 20; echo on > {power}"));
-    say("                                               cut a host's power, and give it back");
+    say(&format!("   pkill -STOP -f {}", hung.display()));
+    say("                                               a host hangs: the others fence it, it comes back");
     loop {
         std::thread::park();
     }

@@ -4,7 +4,7 @@ use crate::narration::{seconds, took};
 use anyhow::{Context, Result, ensure};
 use belay_lab::cluster::Cluster;
 use belay_lab::{Host, until};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 pub(crate) fn power_cut(cluster: &Cluster) -> Result<()> {
     let victim = cluster.host("h2")?;
@@ -55,6 +55,39 @@ pub(crate) fn cut_link(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
+/// What a lost host ran is not started while nobody knows that the host is dead, however long that takes.
+pub(crate) fn silent_bmc(cluster: &Cluster) -> Result<()> {
+    let victim = cluster.host("h1")?;
+    let (survivors, its_vms, boots) = before(cluster, victim)?;
+    victim.silence_bmc(true)?;
+    victim.power_cut()?;
+    until("corosync drops the host", seconds(20), || ring_of_two(survivors[0]))?;
+    std::thread::sleep(seconds(8));
+    let running = its_vms.iter().find(|vm| cluster.watch.running(vm).is_some());
+    ensure!(running.is_none(), "{running:?} was started though {} was not fenced", victim.name);
+
+    let answers = Instant::now();
+    victim.silence_bmc(false)?;
+    recovered(cluster, victim, &survivors, &its_vms, answers)?;
+    only_these_booted_once_more(cluster, &its_vms, &boots)?;
+    victim.power_on()?;
+    victim.wait_booted(seconds(60))?;
+    let all: Vec<&Host> = cluster.lab.hosts().iter().collect();
+    took("the host is back as a member", cluster.settled(&all, seconds(60))?);
+    Ok(())
+}
+
+pub(crate) fn outage(cluster: &Cluster) -> Result<()> {
+    let boots = cluster.boots()?;
+    let hosts: Vec<&Host> = cluster.lab.hosts().iter().collect();
+    hosts.iter().try_for_each(|host| host.power_cut())?;
+    let start = Instant::now();
+    cluster.lab.power_on()?;
+    cluster.settled(&hosts, seconds(60))?;
+    took("from power to all VMs started", start.elapsed());
+    only_these_booted_once_more(cluster, cluster.vms(), &boots)
+}
+
 type Before<'a> = (Vec<&'a Host>, Vec<String>, Vec<usize>);
 
 fn before<'a>(cluster: &'a Cluster, victim: &Host) -> Result<Before<'a>> {
@@ -64,8 +97,8 @@ fn before<'a>(cluster: &'a Cluster, victim: &Host) -> Result<Before<'a>> {
     Ok((survivors, its_vms, cluster.boots()?))
 }
 
-/// Waits until the victim was switched off by its BMC and its VMs run elsewhere; prints the phases. Returns when it was
-/// off.
+/// Waits until the victim was switched off by its BMC and its VMs run elsewhere; prints the phases, counted from the
+/// `cut`. Returns when it was off.
 fn recovered(
     cluster: &Cluster,
     victim: &Host,
@@ -73,11 +106,9 @@ fn recovered(
     its_vms: &[String],
     cut: Instant,
 ) -> Result<Instant> {
-    let new_ring =
-        || survivors[0].run("corosync-quorumtool -s").ok().filter(|ran| ran.stdout.contains("Nodes:            2"));
-    until("corosync drops the host", seconds(20), new_ring)?;
+    until("corosync drops the host", seconds(20), || ring_of_two(survivors[0]))?;
     let detected = cut.elapsed();
-    let (off, _) = until("the host is fenced", seconds(30), || {
+    let (off, _) = until("the host is fenced", seconds(60), || {
         let mut calls = cluster.lab.bmc(&victim.name).into_iter().filter(|call| call.at > cut);
         calls.find(belay_lab::bmc::Call::proves_off).map(|call| call.at)
     })?;
@@ -89,11 +120,14 @@ fn recovered(
     }
     let last = started.into_iter().max().context("no VM was recovered")?;
     took("detected (corosync's new membership)", detected);
-    took("fenced, counted from the cut", off - cut);
-    took("last of its VMs started, counted from the cut", last - cut);
+    took("fenced", off - cut);
+    took("last of its VMs started", last - cut);
     took("from fenced to the last start", last.saturating_duration_since(off));
-    ensure!(last - cut < Duration::from_secs(20), "recovery took longer than any of its parts explains");
     Ok(off)
+}
+
+fn ring_of_two(host: &Host) -> Option<()> {
+    host.run("corosync-quorumtool -s").ok()?.stdout.contains("Nodes:            2").then_some(())
 }
 
 fn only_these_booted_once_more(cluster: &Cluster, vms: &[String], before: &[usize]) -> Result<()> {

@@ -40,6 +40,8 @@ fn story(cluster: &Cluster) -> Result<()> {
         ("corosync is restarted under belayd", faults::restarted_corosync),
         ("a host loses power; it is fenced and its VMs run elsewhere", losses::power_cut),
         ("a host loses its link with its VMs running; it is fenced before they start elsewhere", losses::cut_link),
+        ("a host loses power and its BMC is silent; its VMs wait for the proof", losses::silent_bmc),
+        ("all hosts lose power and come back", losses::outage),
     ];
     for (name, scene) in scenes {
         step(name);
