@@ -51,7 +51,8 @@ impl Cluster {
             fs::write(host.options(), format!("{TOKEN}\n"))?;
         }
         let supply = PowerSupply::new(&run, &programs, &reaper)?;
-        let sampler = Sampler::start(&run, &[])?;
+        let vms: Vec<&str> = configuration.vms.iter().map(|(vm, _)| vm.as_str()).collect();
+        let sampler = Sampler::start(&run, &vms)?;
         let cluster = Self { run, reaper, supply, sampler, folder };
         for (vm, _) in &configuration.vms {
             cluster.define(vm, vm)?;
@@ -138,6 +139,17 @@ impl Cluster {
     /// When that does not happen.
     pub fn runs(&self, vm: &str) -> Result<Copy> {
         until(&format!("{vm} to run"), || self.running(vm))
+    }
+
+    /// Waits until the VM's guest has said so many times that it is up: a process alone may stand still.
+    ///
+    /// # Errors
+    /// When that does not happen.
+    pub fn guest_is_up(&self, vm: &str, times: usize) -> Result<()> {
+        until(&format!("the guest of {vm} to say for the {times}. time that it is up"), || {
+            let said = self.seen().guest_up.get(vm).map_or(0, Vec::len);
+            Ok((said >= times).then_some(()))
+        })
     }
 
     /// Waits until the VM runs in another process than this one.

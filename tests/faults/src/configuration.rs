@@ -74,8 +74,8 @@ impl Configuration {
     }
 }
 
-/// Puts a fence agent on every host's `PATH`. `body` is shell text; `$n` is the number of this call, from 1, and the
-/// agent's input lies in `$input`. `fenced` hands the call on to the real agent.
+/// Puts a fence agent on every host's `PATH`. `body` is shell text, run when the agent is to switch a host off; `$n` is
+/// the number of that call, from 1, and `fenced` hands it on to the real agent. Everything else the real agent answers.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -85,8 +85,9 @@ pub fn fence_script(run: &Run, name: &str, body: &str) -> Result<()> {
     fs::create_dir_all(&calls)?;
     // mkdir is what counts: of two agents at the same moment only one makes the folder.
     let text = format!(
-        "#!/bin/bash\ncd {calls}\nn=1; until mkdir $n 2>/dev/null; do n=$((n + 1)); done\ninput=$PWD/$n/input\n\
-         cat > $input\nfenced() {{ {bin}/fence_belay_demo < $input; }}\n{body}\n",
+        "#!/bin/bash\ncd {calls}\ninput=$(cat)\nfenced() {{ {bin}/fence_belay_demo <<<\"$input\"; }}\n\
+         grep -qxE 'action=(metadata|on|status|monitor|list)' <<<\"$input\" && {{ fenced; exit; }}\n\
+         n=1; until mkdir $n 2>/dev/null; do n=$((n + 1)); done\n{body}\n",
         calls = calls.display(),
         bin = run.bin().display()
     );

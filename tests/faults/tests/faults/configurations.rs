@@ -24,7 +24,7 @@ fn a_daemon_with_a_broken_configuration_says_where_and_does_not_start() -> Resul
     command.arg("--ring-dir").arg(cluster.run.ring()).arg("--state-dir").arg(host.store());
     command.arg("--socket").arg(host.socket());
     let printed = cluster.reaper.run(&mut command, PATIENCE)?;
-    ensure!(printed.ended == Ended::Code(1), "it ended with {}: {}", printed.ended, printed.text);
+    ensure!(printed.ended == Ended::Code(78), "it ended with {}: {}", printed.ended, printed.text);
     ensure!(printed.text.contains(WHERE), "it does not say where: {}", printed.text);
     cluster.supply.shut_down()?;
     cluster.finish();
@@ -47,7 +47,7 @@ fn a_running_daemon_takes_a_newer_configuration_and_nothing_of_a_broken_one() ->
 
     // It cannot start with that file either; its VMs run on until somebody mends it.
     cluster.kill_daemon(1)?;
-    until("the daemon to fail", || Ok(cluster.log(1).contains("ended (exit code 1)").then_some(())))?;
+    until("the daemon to fail", || Ok(cluster.log(1).contains("ended (exit code 78)").then_some(())))?;
     ensure!(VMS.iter().flat_map(|vm| cluster.seen().running(vm)).map(|copy| copy.pid).eq(before.clone()), "VMs went");
     fs::write(host.config(), configuration.text(&cluster.run))?;
     cluster.whole()?;

@@ -49,6 +49,7 @@ fn an_agent_killed_while_vms_run_or_start_harms_none_of_them() -> Result<()> {
     ensure!(cluster.runs("one")?.host == host, "it was restarted elsewhere");
 
     // While one starts: at the order, and once the process is there.
+    let mut ups = 0;
     for with_process in [false, true] {
         let agent = cluster.program(3, AGENT)?;
         let asked = cluster.ask(1, &["clusvcadm", "-e", "vm:subject", "-m", "node3"]);
@@ -61,6 +62,8 @@ fn an_agent_killed_while_vms_run_or_start_harms_none_of_them() -> Result<()> {
         let printed = asked.wait()?;
         ensure!(printed.ok(), "{}: {}", printed.ended, printed.text);
         cluster.runs("subject")?;
+        ups += 1;
+        cluster.guest_is_up("subject", ups)?;
         cluster.whole()?;
         cluster.succeeds(1, &["clusvcadm", "-d", "vm:subject"])?;
         ensure!(cluster.look()?.running("subject").is_empty(), "it is called disabled and runs");

@@ -90,6 +90,7 @@ fn a_daemon_killed_at_any_step_of_a_start_or_a_stop_changes_nothing_but_the_time
     for (start_at, stop_at) in rounds {
         killed_at(&cluster, &start, start_at.0, start_at.1)?;
         let copy = cluster.runs(SUBJECT)?;
+        cluster.guest_is_up(SUBJECT, starts(&cluster))?;
         ensure!(copy.host == 2, "it was started on node{} although node2 was asked for", copy.host);
         if start_at.0 == started {
             ensure!(cluster.look()?.running(SUBJECT)[0].pid == copy.pid, "a VM that ran was started again");
@@ -122,6 +123,7 @@ fn a_daemon_killed_at_any_step_of_a_relocation_changes_nothing_but_the_time_it_t
         let target = format!("node{to}");
         killed_at(&cluster, &["clusvcadm", "-r", SERVICE, "-m", &target], step, victim)?;
         let copy = cluster.runs(SUBJECT)?;
+        cluster.guest_is_up(SUBJECT, starts(&cluster))?;
         ensure!(copy.host == to, "round {round}: it runs on node{} and not on node{to}", copy.host);
         ensure!(starts(&cluster) == round + 2, "round {round}: {} processes so far", starts(&cluster));
     }
