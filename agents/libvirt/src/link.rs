@@ -258,6 +258,7 @@ fn lock_embedded(root: &Path) -> Result<(), String> {
     let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
         .map_err(|_| format!("another agent still runs on {}; it has to go first", root.display()))?;
     let _ = EMBED_LOCK.set(lock);
+    crate::unfinished::clear(root);
     Ok(())
 }
 

@@ -26,6 +26,7 @@ mod output;
 mod pidfd;
 mod reap;
 mod registry;
+mod unfinished;
 mod watch;
 mod wire;
 mod world;

@@ -166,6 +166,16 @@ impl Cluster {
         self.sampler.seen()
     }
 
+    /// What the witness sees from now on: its last look may be from before what has just happened.
+    ///
+    /// # Errors
+    /// When it does not look any more.
+    pub fn look(&self) -> Result<Seen> {
+        let before = self.seen().samples;
+        // The look that is under way may have begun too early.
+        until("the process table to be read", || Ok(Some(self.seen()).filter(|seen| seen.samples > before + 1)))
+    }
+
     /// A host's own view of the cluster.
     ///
     /// # Errors

@@ -28,9 +28,9 @@ fn a_bad_definition_is_named_and_a_missing_one_sends_the_vm_to_a_host_that_has_i
             ensure!(told.contains(&format!("could not be started on {host}")), "{vm}, {host}: {told}");
         }
         ensure!(told.contains(why), "{vm}: {told}");
-        ensure!(!cluster.seen().copies.contains_key(vm), "a process of {vm} was there");
+        ensure!(!cluster.look()?.copies.contains_key(vm), "a process of {vm} was there");
     }
-    ensure!(!cluster.seen().copies.contains_key("somebody"), "another VM was started in its name");
+    ensure!(!cluster.look()?.copies.contains_key("somebody"), "another VM was started in its name");
     // Once it is mended it starts, without anything to clean up.
     cluster.define("garbled", "garbled")?;
     cluster.succeeds(3, &["clusvcadm", "-e", "vm:garbled"])?;

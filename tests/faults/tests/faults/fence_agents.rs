@@ -69,9 +69,9 @@ fn whatever_fence_agents_do_nothing_starts_elsewhere_before_one_has_succeeded() 
     ensure!(detail.contains("failed 4 times"), "status says of the victim: {detail}");
 
     // Node 2, which has it in hand, loses its daemon for good.
-    ensure!(!cluster.programs(2, "sleep").is_empty(), "node2 does not run the fifth agent");
+    cluster.program(2, "sleep")?;
     for (vm, copy) in &lost {
-        let seen = cluster.seen().running(vm);
+        let seen = cluster.look()?.running(vm);
         ensure!(seen == [copy.clone()], "{vm} was touched while its host was not fenced: {seen:?}");
     }
     fs::write(cluster.run.host(2).stopped(), "")?;

@@ -19,7 +19,7 @@ fn untouched(cluster: &Cluster, before: &[(i32, u64)]) -> Result<()> {
         let service = cluster.service(vm)?;
         ensure!(service.state == ServiceState::Started, "{vm} is called {:?}", service.state);
         ensure!(service.epoch.0 == *epoch, "something was decided about {vm}");
-        let seen = cluster.seen().running(vm);
+        let seen = cluster.look()?.running(vm);
         ensure!(seen.len() == 1 && seen[0].pid == *pid, "{vm} was process {pid}, now {seen:?}");
     }
     Ok(())
@@ -63,7 +63,7 @@ fn an_agent_killed_while_vms_run_or_start_harms_none_of_them() -> Result<()> {
         cluster.runs("subject")?;
         cluster.whole()?;
         cluster.succeeds(1, &["clusvcadm", "-d", "vm:subject"])?;
-        ensure!(cluster.seen().running("subject").is_empty(), "it is called disabled and runs");
+        ensure!(cluster.look()?.running("subject").is_empty(), "it is called disabled and runs");
     }
     cluster.end()
 }

@@ -92,11 +92,11 @@ fn a_daemon_killed_at_any_step_of_a_start_or_a_stop_changes_nothing_but_the_time
         let copy = cluster.runs(SUBJECT)?;
         ensure!(copy.host == 2, "it was started on node{} although node2 was asked for", copy.host);
         if start_at.0 == started {
-            ensure!(cluster.seen().running(SUBJECT)[0].pid == copy.pid, "a VM that ran was started again");
+            ensure!(cluster.look()?.running(SUBJECT)[0].pid == copy.pid, "a VM that ran was started again");
         }
         killed_at(&cluster, &stop, stop_at.0, stop_at.1)?;
         ensure!(cluster.service(SUBJECT)?.state == ServiceState::Disabled, "it is not disabled");
-        ensure!(cluster.seen().running(SUBJECT).is_empty(), "it is called disabled and runs");
+        ensure!(cluster.look()?.running(SUBJECT).is_empty(), "it is called disabled and runs");
     }
     ensure!(starts(&cluster) == rounds.len(), "{} starts, {} processes", rounds.len(), starts(&cluster));
     cluster.end()

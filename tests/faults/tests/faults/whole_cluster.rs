@@ -28,7 +28,7 @@ fn ended_well(cluster: &Cluster, host: u32, times: usize) -> Result<()> {
 
 /// The same processes as before, by the table alone.
 fn untouched(cluster: &Cluster, before: &[i32]) -> Result<()> {
-    let seen = cluster.seen();
+    let seen = cluster.look()?;
     let now: Vec<i32> = VMS.iter().flat_map(|vm| seen.running(vm)).map(|copy| copy.pid).collect();
     ensure!(now == before, "the VMs' processes were {before:?} and are {now:?}");
     Ok(())
@@ -62,7 +62,7 @@ fn vms_outlive_a_stop_of_all_daemons_and_are_taken_over_as_they_are() -> Result<
     ensure!(!moved.is_empty(), "node3 runs nothing");
     cluster.stop_daemon(3)?;
     no_daemon(&cluster, &[3])?;
-    ensure!(cluster.seen().on_host(3).is_empty(), "it ended before its VMs did");
+    ensure!(cluster.look()?.on_host(3).is_empty(), "it ended before its VMs did");
     for (vm, _) in &moved {
         ensure!(cluster.runs(vm)?.host != 3, "{vm} is still there");
     }
@@ -104,7 +104,7 @@ fn a_cluster_that_is_killed_or_loses_its_power_goes_on_where_it_was() -> Result<
     ensure!(off.state == ServiceState::Disabled, "what was disabled is {:?}", off.state);
     ensure!(cold.frozen, "what was frozen is not any more");
     for vm in ["off", "cold"] {
-        ensure!(cluster.seen().running(vm).is_empty(), "{vm} was started, though nobody asked for it");
+        ensure!(cluster.look()?.running(vm).is_empty(), "{vm} was started, though nobody asked for it");
     }
     cluster.succeeds(1, &["clusvcadm", "-U", "vm:cold"])?;
     cluster.runs("cold")?;
