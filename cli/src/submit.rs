@@ -5,7 +5,7 @@ use crate::client::{Client, ClientError};
 use crate::console::Console;
 use belay_proto::control::{ControlError, SubmitParameters, Verdict};
 use belay_proto::entry::Request;
-use belay_proto::{RequestId, Span};
+use belay_proto::{Code, RequestId, Span};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -69,6 +69,9 @@ pub(crate) fn submit(
         let asked = Instant::now();
         let tried = connected.and_then(|mut client| client.call("Submit", &parameters, deadline.map(left)));
         let problem = match tried {
+            Ok(verdict) if away.as_ref().is_some_and(|away| away.may_pass(&verdict)) => {
+                ClientError::Refused(ControlError::Unavailable { reason: verdict.reason })
+            }
             Ok(verdict) => return Ok(Ended::Verdict(verdict)),
             Err(ClientError::TimedOut) if deadline.is_some_and(|deadline| left(deadline).is_zero()) => {
                 return Ok(Ended::StillWorking(id));
@@ -111,6 +114,12 @@ pub(crate) struct Away {
 impl Away {
     pub(crate) fn new(limit: Duration) -> Self {
         Self { until: Instant::now() + limit, pause: Duration::from_millis(50) }
+    }
+
+    /// Whether a verdict says no more than that the daemon which is back has not found the others yet. Of the request,
+    /// which the others may have taken in before, it says nothing.
+    fn may_pass(&self, verdict: &Verdict) -> bool {
+        verdict.code == Code::Quorum && Instant::now() + self.pause <= self.until
     }
 
     /// How long to wait before the next look, doubling up to a second; `None` when it was long enough.

@@ -40,9 +40,7 @@ pub enum Severity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
-    /// A membership view was agreed on.
-    View,
-    /// The cluster became quorate, or lost quorum.
+    /// The cluster became quorate with these members.
     Quorum,
     /// A configuration was taken or refused.
     Config,
@@ -65,7 +63,6 @@ impl EventKind {
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
-            Self::View => "view",
             Self::Quorum => "quorum",
             Self::Config => "config",
             Self::Member => "member",

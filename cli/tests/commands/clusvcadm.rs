@@ -123,6 +123,18 @@ fn without_a_daemon_there_is_one_sentence_and_what_to_do() {
 
 #[test]
 fn a_request_outlives_the_daemon_that_took_it() {
+    outlives(Script::new(alpha()));
+}
+
+#[test]
+fn a_daemon_that_is_back_but_not_yet_quorate_is_asked_again() {
+    let mut script = Script::new(alpha());
+    script.joining = 2;
+    outlives(script);
+}
+
+/// The first daemon dies with the request; the next one is this.
+fn outlives(next: Script) {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("control.sock");
     let mut dying = Script::new(alpha());
@@ -139,7 +151,7 @@ fn a_request_outlives_the_daemon_that_took_it() {
     let asked_first = first.submitted.lock().unwrap()[0].clone();
     drop(first);
     std::thread::sleep(Duration::from_millis(300));
-    let second = Daemon::start(&socket, Script::new(alpha()));
+    let second = Daemon::start(&socket, next);
     let said = said(&child.join().unwrap());
     let line =
         "Local machine trying to enable service:web...Success\nservice:web is now running on node1.example.com\n";

@@ -119,11 +119,13 @@ pub(crate) struct Script {
     pub(crate) events: Vec<HistoryEvent>,
     /// Takes requests and dies before it answers.
     pub(crate) dies: bool,
+    /// So many requests are told first that there is no quorum yet.
+    pub(crate) joining: usize,
 }
 
 impl Script {
     pub(crate) fn new(status: Status) -> Self {
-        Self { status, verdict: verdict(Code::Success, "", 1), events: Vec::new(), dies: false }
+        Self { status, verdict: verdict(Code::Success, "", 1), events: Vec::new(), dies: false, joining: 0 }
     }
 }
 
@@ -162,8 +164,11 @@ fn answer(
     match query {
         ControlQuery::Status(answer) => drop(answer.send(script.status.clone())),
         ControlQuery::Submit { parameters, answer, .. } => {
-            submitted.lock().unwrap().push(parameters);
-            if !script.dies {
+            let mut submitted = submitted.lock().unwrap();
+            submitted.push(parameters);
+            if submitted.len() <= script.joining {
+                drop(answer.send(verdict(Code::Quorum, "this host is not in a quorate view", 0)));
+            } else if !script.dies {
                 drop(answer.send(script.verdict.clone()));
             }
         }

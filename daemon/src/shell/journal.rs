@@ -97,7 +97,6 @@ fn priority(severity: Severity) -> u8 {
 /// Chosen once and never changed, since alerts refer to them.
 fn message_id(kind: EventKind) -> &'static str {
     match kind {
-        EventKind::View => "3f0c6d5f1d5b4a0b9a3e6a7f2f5d1c01",
         EventKind::Quorum => "3f0c6d5f1d5b4a0b9a3e6a7f2f5d1c02",
         EventKind::Config => "3f0c6d5f1d5b4a0b9a3e6a7f2f5d1c03",
         EventKind::Member => "3f0c6d5f1d5b4a0b9a3e6a7f2f5d1c04",
