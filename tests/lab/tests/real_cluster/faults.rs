@@ -62,6 +62,39 @@ pub(crate) fn live_migration(cluster: &Cluster) -> Result<()> {
     everything_settles(cluster)
 }
 
+/// At whatever moment of a migration the daemon of an end is killed: the guest lives on, in one place, and the request is
+/// answered.
+pub(crate) fn killed_daemon_during_migration(cluster: &Cluster) -> Result<()> {
+    let vm = "db1";
+    let hosts = cluster.lab.hosts();
+    let boots = cluster.lab.boots(vm)?;
+    for (end, after_ms) in [("source", 60), ("source", 250), ("source", 450), ("target", 60), ("target", 300)] {
+        let from = cluster.place_of(vm)?;
+        let to = &hosts[(from.number + 1) % hosts.len()];
+        let asked = &hosts[(from.number + 2) % hosts.len()];
+        let victim = if end == "source" { from } else { to };
+        let before = Cluster::daemon(victim)?.context("belayd does not run")?;
+        cluster.watch.migrating(vm);
+        // In the background of that host, so that this thread can kill meanwhile.
+        let order = format!("(clusvcadm -M vm:{vm} -m {}; echo status $?) > /run/moving 2>&1", to.name);
+        asked
+            .must(&format!("rm -f /run/moved; setsid sh -c '{order}; mv /run/moving /run/moved' >/dev/null 2>&1 &"))?;
+        std::thread::sleep(std::time::Duration::from_millis(after_ms));
+        victim.must(&format!("kill -KILL {before}"))?;
+        let answered = || asked.run("cat /run/moved").ok().filter(belay_lab::command::Ran::ok);
+        let (moved, _) = until("the request is answered", seconds(60), answered)?;
+        // Moved, or stayed where it was: both are answers.
+        let answers = ["status 0", "status 239"].iter().any(|answer| moved.stdout.contains(answer));
+        ensure!(answers, "killed at the {end} after {after_ms} ms: {}", moved.stdout);
+        comes_back(victim, before)?;
+        until("one process", seconds(10), || cluster.watch.running(vm))?;
+        cluster.watch.migrated(vm);
+        everything_settles(cluster)?;
+        ensure!(cluster.lab.boots(vm)? == boots, "{vm} was started again after a kill at the {end} at {after_ms} ms");
+    }
+    Ok(())
+}
+
 pub(crate) fn stopped_daemon(cluster: &Cluster) -> Result<()> {
     let host = &cluster.lab.hosts()[1];
     undisturbed(cluster, || {

@@ -35,6 +35,7 @@ fn story(cluster: &Cluster) -> Result<()> {
         ("the libvirt agent is killed; no VM notices, and a death after it is still seen", faults::killed_agent),
         ("libvirtd is restarted; no VM notices, and a death after it is still seen", faults::restarted_libvirtd),
         ("a VM migrates while it runs", faults::live_migration),
+        ("belayd is killed at either end of a migration; the guest lives on", faults::killed_daemon_during_migration),
         ("belayd is stopped and started again; its VMs run on", faults::stopped_daemon),
         ("belayd is frozen; its watchdog restarts it and no VM notices", faults::frozen_daemon),
         ("corosync is restarted under belayd", faults::restarted_corosync),
