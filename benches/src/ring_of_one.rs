@@ -55,8 +55,10 @@ impl RingOfOne {
                         }
                     }
                     Action::Persist(records) => {
-                        let Some(last) = records.last().map(|record| record.index) else { continue };
-                        events.push_back(Event::Persisted { index: last });
+                        let Some((history, last)) = records.last().map(|record| (record.history, record.index)) else {
+                            continue;
+                        };
+                        events.push_back(Event::Persisted { history, index: last });
                         for peer in 2..=self.hosts {
                             let Some(round) = self.round else { continue };
                             let message = RingMessage::Persisted { round, index: last };

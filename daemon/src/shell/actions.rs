@@ -2,7 +2,7 @@
 
 use super::{Shell, journal};
 use crate::store::{Record, SnapshotSource};
-use belay_engine::node::{Action, PersistRecord};
+use belay_engine::node::{Action, History, PersistRecord};
 use belay_proto::ring::RingMessage;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,18 +14,20 @@ const SNAPSHOT_EVERY: u64 = 512;
 impl Shell {
     pub(super) fn carry_out(&mut self, actions: Vec<Action>) {
         let mut records = Vec::new();
+        let mut of = self.node.history();
         for action in actions {
             match action {
                 Action::Persist(more) => {
+                    of = more.last().map_or(of, |record| record.history);
                     records.extend(more.into_iter().map(record));
                     continue;
                 }
                 // Entries go to the store together, but before a snapshot that replaces them.
-                Action::PersistSnapshot { index, term, json } => {
-                    self.persist(std::mem::take(&mut records));
+                Action::PersistSnapshot { history, index, term, json } => {
+                    self.persist(of, std::mem::take(&mut records));
                     let pending = self.store.put_snapshot(index, term, json, SnapshotSource::Peer);
                     self.since_snapshot = 0;
-                    self.tell_when_written(pending);
+                    self.tell_when_written(history, pending);
                 }
                 Action::Propose(message) => self.propose(&message),
                 Action::Assign(assignments) => {
@@ -53,7 +55,7 @@ impl Shell {
                 Action::Log(severity, text) => journal::log(severity, &text),
             }
         }
-        self.persist(records);
+        self.persist(of, records);
         self.snapshot_if_due();
     }
 
@@ -64,21 +66,21 @@ impl Shell {
         }
     }
 
-    fn persist(&mut self, records: Vec<Record>) {
+    fn persist(&mut self, of: History, records: Vec<Record>) {
         if records.is_empty() {
             return;
         }
         self.since_snapshot += records.len() as u64;
         let pending = self.store.append(records);
-        self.tell_when_written(pending);
+        self.tell_when_written(of, pending);
     }
 
-    fn tell_when_written(&self, pending: crate::store::Pending) {
+    fn tell_when_written(&self, of: History, pending: crate::store::Pending) {
         let persisted = self.persisted.clone();
         tokio::spawn(async move {
             match pending.await {
                 // The loop may have ended: then nobody needs to know.
-                Ok(index) => drop(persisted.send(index)),
+                Ok(index) => drop(persisted.send((of, index))),
                 Err(error) => tracing::error!("the store did not take an entry: {error}"),
             }
         });
@@ -91,7 +93,7 @@ impl Shell {
         self.since_snapshot = 0;
         let state = self.node.state();
         let pending = self.store.put_snapshot(state.index(), state.term(), state.snapshot(), SnapshotSource::Own);
-        self.tell_when_written(pending);
+        self.tell_when_written(self.node.history(), pending);
     }
 }
 

@@ -16,7 +16,7 @@ use crate::ring::{Ring, RingEvent};
 use crate::settings::{OnStop, Settings};
 use crate::store::{Health, StoreHandle};
 use anyhow::{Context, Result, bail};
-use belay_engine::node::{Event, Node};
+use belay_engine::node::{Event, History, Node};
 use belay_proto::control::Verdict;
 use belay_proto::entry::What;
 use belay_proto::ring::RingMessage;
@@ -47,7 +47,7 @@ struct Shell {
     /// What executors ask right before they act.
     may_act: Arc<AtomicBool>,
     askers: BTreeMap<RequestId, Vec<oneshot::Sender<Verdict>>>,
-    persisted: mpsc::UnboundedSender<Index>,
+    persisted: mpsc::UnboundedSender<(History, Index)>,
     systemd: systemd::Systemd,
     wake: Instant,
     since_snapshot: u64,
@@ -59,7 +59,7 @@ struct Shell {
 struct Ears {
     reports: mpsc::Receiver<What>,
     queries: mpsc::Receiver<ControlQuery>,
-    persisted: mpsc::UnboundedReceiver<Index>,
+    persisted: mpsc::UnboundedReceiver<(History, Index)>,
     health: watch::Receiver<Health>,
     term: Signal,
     int: Signal,
@@ -132,7 +132,7 @@ impl Shell {
             tokio::select! {
                 event = self.ring.next() => self.ring_event(event),
                 Some(what) = ears.reports.recv() => self.step(Event::Report(what)),
-                Some(index) = ears.persisted.recv() => self.step(Event::Persisted { index }),
+                Some((history, index)) = ears.persisted.recv() => self.step(Event::Persisted { history, index }),
                 Some(query) = ears.queries.recv() => self.query(query),
                 Ok(()) = ears.health.changed() => {
                     let health = ears.health.borrow_and_update().clone();

@@ -1,7 +1,7 @@
 //! What a majority has on disk. Nothing is acted on and nothing is answered before (design S5): whatever quorate view
 //! comes next, one of its members knows of it.
 
-use super::{Action, Node};
+use super::{Action, History, Node};
 use belay_proto::history::Severity;
 use belay_proto::ring::{RingMessage, RoundId};
 use belay_proto::{Index, NodeId};
@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 /// Who has what on disk.
 #[derive(Debug)]
 pub(super) struct Commit {
+    history: History,
     /// The last entry on this host's own disk.
     mine: Index,
     /// What members of the round have said.
@@ -19,11 +20,15 @@ pub(super) struct Commit {
 
 impl Commit {
     pub(super) fn new(persisted: Index) -> Self {
-        Self { mine: persisted, members: BTreeMap::new(), committed: Index(0) }
+        Self { history: History::default(), mine: persisted, members: BTreeMap::new(), committed: Index(0) }
     }
 
     pub(super) fn committed(&self) -> Index {
         self.committed
+    }
+
+    pub(super) fn history(&self) -> History {
+        self.history
     }
 
     pub(super) fn new_round(&mut self, members: &[NodeId]) {
@@ -32,6 +37,7 @@ impl Commit {
 
     /// The state was replaced by a peer's: what this host has on disk counts for nothing until it says so again.
     pub(super) fn taken_over(&mut self) {
+        self.history.0 += 1;
         self.mine = Index(0);
         self.committed = Index(0);
     }
@@ -67,12 +73,12 @@ enum Needed {
 
 impl Node {
     /// The store has written up to here.
-    pub(super) fn persisted(&mut self, index: Index) {
+    pub(super) fn persisted(&mut self, history: History, index: Index) {
         if self.disk_trouble.take().is_some() {
             self.log(Severity::Notice, "the store can be written again");
         }
         // What was on its way to the disk when the state was replaced does not count for the new one.
-        if index <= self.state.index() {
+        if history == self.commit.history && index <= self.state.index() {
             self.commit.mine = self.commit.mine.max(index);
         }
         self.acknowledge();
@@ -124,6 +130,15 @@ mod tests {
         let mut three = commit(&[(1, 9), (2, 7), (3, 0)]);
         three.count(|_| 1, Needed::Votes(2));
         assert_eq!(three.committed(), Index(7));
+    }
+
+    #[test]
+    fn taking_over_a_history_forgets_what_the_disk_had_of_the_former_one() {
+        let mut commit = Commit::new(Index(9));
+        let before = commit.history();
+        commit.taken_over();
+        assert_ne!(commit.history(), before);
+        assert_eq!((commit.mine, commit.committed()), (Index(0), Index(0)));
     }
 
     #[test]

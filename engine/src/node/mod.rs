@@ -86,6 +86,8 @@ pub enum Event {
     },
     /// The store has everything up to here on disk.
     Persisted {
+        /// Which history, as the action said.
+        history: History,
         /// The last entry.
         index: Index,
     },
@@ -130,6 +132,8 @@ pub enum Action {
     Persist(Vec<PersistRecord>),
     /// Replace everything in the store by this snapshot, and report when it is on disk.
     PersistSnapshot {
+        /// Of which history.
+        history: History,
         /// The last entry it contains.
         index: Index,
         /// Its term.
@@ -158,9 +162,16 @@ pub enum Action {
     Log(Severity, String),
 }
 
+/// Counts how often this node's history was replaced by a peer's. The store hands it back, so that an entry of a history
+/// that is gone, which reaches the disk late, is not taken for the entry at the same place of the present one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct History(pub u64);
+
 /// An entry for the store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PersistRecord {
+    /// Of which history.
+    pub history: History,
     /// Its position.
     pub index: Index,
     /// The term it was applied in.
@@ -204,6 +215,8 @@ pub struct Node {
     last_ring_ms: u64,
     heartbeat_due_ms: u64,
     tick_due_ms: u64,
+    /// The entry that opened the present term.
+    opened: Index,
     assigned: Option<Assignments>,
     assigned_for: Option<(Index, Index)>,
     actions: Vec<Action>,
@@ -232,6 +245,7 @@ impl Node {
             last_ring_ms: now.mono_ms,
             heartbeat_due_ms: now.mono_ms,
             tick_due_ms: now.mono_ms,
+            opened: Index(0),
             assigned: None,
             assigned_for: None,
             actions: Vec::new(),
@@ -258,6 +272,12 @@ impl Node {
         self.quorate
     }
 
+    /// Which history the state is of, for what the store writes.
+    #[must_use]
+    pub fn history(&self) -> History {
+        self.commit.history()
+    }
+
     /// The last entry a majority has on disk.
     #[must_use]
     pub fn committed(&self) -> Index {
@@ -271,7 +291,7 @@ impl Node {
             Event::RingMessage { from, message } => self.ring_message(now, from, message),
             Event::RingQuorum { ring, quorate } => self.ring_quorum_says(now, ring, quorate),
             Event::RingDown { reason } => self.ring_down(&reason),
-            Event::Persisted { index } => self.persisted(index),
+            Event::Persisted { history, index } => self.persisted(history, index),
             Event::PersistFailed { reason } => self.persist_failed(reason),
             Event::Submit { id, by, request } => self.submit(now, id, by, request),
             Event::Report(what) => self.report(now, what),
@@ -314,8 +334,8 @@ impl Node {
             return;
         }
         match message {
-            RingMessage::Quorate { round, time } => self.became_quorate(now, round, time),
-            RingMessage::QuorumLost { round } => self.lost_quorum(round),
+            RingMessage::Quorate { round, time } => self.became_quorate(now, from, round, time),
+            RingMessage::QuorumLost { round } => self.lost_quorum(now, round),
             RingMessage::Entry(entry) => self.entry(now, from, &entry),
             RingMessage::Persisted { round, index } => self.peer_persisted(from, round, index),
             RingMessage::Sync { .. } | RingMessage::Hello(_) | RingMessage::Snapshot(_) => {}
@@ -338,6 +358,7 @@ impl Node {
             self.anchor = (now.mono_ms, self.state.time());
         }
         let record = PersistRecord {
+            history: self.commit.history(),
             index: self.state.index(),
             term: self.state.term(),
             chain: self.state.chain(),
@@ -364,6 +385,12 @@ impl Node {
         for (id, verdict) in answered {
             self.waiters.remove(&id);
             self.actions.push(Action::Reply { id, verdict });
+        }
+        self.answer_forgotten();
+        // Until this term's view is on a majority's disks nothing is known to be committed after a snapshot was taken, and
+        // the list would lack what the executors are at: they would begin it a second time when it comes back.
+        if committed < self.opened {
+            return;
         }
         let key = (self.state.index(), committed);
         if !self.quorate || self.assigned_for == Some(key) {

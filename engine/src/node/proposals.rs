@@ -5,8 +5,9 @@
 //! reports have epochs.
 
 use super::{Action, HEARTBEAT_MS, Identity, Node, Now, SILENT_AFTER_MS, TICK_STEP_MS};
+use crate::state::member::{NodeRecord, Standing};
 use belay_proto::control::Verdict;
-use belay_proto::entry::{ENTRY_VERSION, Entry, Request, What};
+use belay_proto::entry::{ENTRY_VERSION, Entry, GoneReason, Request, Seen, What};
 use belay_proto::ring::{RingMessage, RoundId};
 use belay_proto::{Code, RequestId};
 use std::collections::VecDeque;
@@ -64,8 +65,14 @@ impl Node {
 
     pub(super) fn report(&mut self, now: Now, what: What) {
         // Without quorum what is seen is not news for anybody: after it returns an inventory tells it all. Only ends of
-        // work that was begun must not get lost.
-        let lasting = matches!(what, What::Outcome { .. } | What::FenceOutcome { .. });
+        // work that was begun must not get lost, nor that a VM went elsewhere: an inventory would show it missing, and it
+        // would be started a second time.
+        let moved = Seen::Gone { why: GoneReason::Migrated };
+        let lasting = match &what {
+            What::Outcome { .. } | What::FenceOutcome { .. } => true,
+            What::Observation { seen, .. } => *seen == moved,
+            _ => false,
+        };
         if lasting || self.quorate {
             self.propose(now, what);
         }
@@ -91,6 +98,27 @@ impl Node {
         }
         self.waiters.insert(id.clone());
         self.propose(now, What::Request { id, by, request });
+    }
+
+    /// A request that was taken in by a history that did not win is in no state and on no way into one: whoever waits for
+    /// its answer would wait for ever.
+    pub(super) fn answer_forgotten(&mut self) {
+        if !self.quorate {
+            return;
+        }
+        let on_its_way = |id: &RequestId| {
+            self.proposals
+                .unconfirmed
+                .iter()
+                .any(|what| matches!(what, What::Request { id: waiting, .. } if waiting == id))
+        };
+        let forgotten: Vec<RequestId> =
+            self.waiters.iter().filter(|id| !self.state.knows_request(id) && !on_its_way(id)).cloned().collect();
+        for id in forgotten {
+            self.waiters.remove(&id);
+            let reason = "it was lost with a side of the cluster that did not prevail; ask again".to_owned();
+            self.actions.push(Action::Reply { id, verdict: Verdict { code: Code::Again, reason, owner: None } });
+        }
     }
 
     /// Offers the local file when it is newer than what the cluster has, once a term.
@@ -135,6 +163,7 @@ impl Node {
             self.heartbeat_due_ms = now.mono_ms + HEARTBEAT_MS;
             self.acknowledge();
             self.look_for_silent(now);
+            self.protest(now);
         }
         let mut wake = self.heartbeat_due_ms;
         if self.quorate
@@ -158,6 +187,15 @@ impl Node {
         self.actions.push(Action::WakeAt(wake.max(now.mono_ms + 1)));
     }
 
+    /// Held for silent, this member says something that is an entry: signs of life count for the ring only, and after its
+    /// grace it would be fenced although it answers.
+    fn protest(&mut self, now: Now) {
+        let lost = |record: &NodeRecord| matches!(record.standing, Standing::Lost { .. });
+        if self.quorate && self.state.node(self.identity.node).is_some_and(lost) {
+            self.send(now, What::Tick);
+        }
+    }
+
     fn look_for_silent(&mut self, now: Now) {
         let me = self.identity.node;
         let Some(round) = self.sync.joined().filter(|_| self.quorate) else { return };
@@ -170,7 +208,7 @@ impl Node {
             .hellos
             .iter()
             .filter(|(id, _)| **id != me && old(**id))
-            .filter(|(id, _)| self.state.node(**id).is_some_and(crate::state::member::NodeRecord::in_view))
+            .filter(|(id, _)| self.state.node(**id).is_some_and(NodeRecord::in_view))
             .map(|(id, hello)| What::Silent { node: *id, incarnation: hello.incarnation })
             .collect();
         for what in silent {

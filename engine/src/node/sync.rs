@@ -240,7 +240,7 @@ impl Node {
         }
         self.commit.taken_over();
         let (index, term) = (self.state.index(), self.state.term());
-        self.actions.push(Action::PersistSnapshot { index, term, json });
+        self.actions.push(Action::PersistSnapshot { history: self.commit.history(), index, term, json });
         let buffer = self.sync.joined_mut().and_then(|round| round.awaiting.take()).map(|a| a.buffer);
         for (from, message) in buffer.unwrap_or_default() {
             self.in_order(now, from, message);
@@ -255,13 +255,25 @@ impl Node {
             // Stop at once; the message puts it in order for everybody.
             self.actions.push(Action::Quorate(false));
             self.actions.push(Action::Propose(RingMessage::QuorumLost { round: id }));
+        } else if self.quorate && quorate && self.round().is_some_and(|round| round.ring == ring) {
+            // The shell holds executors back at every verdict that is bad, one about a former ring too, which may come
+            // late: after a peer had made this view quorate.
+            self.actions.push(Action::Quorate(true));
         }
         self.propose_quorate(now);
     }
 
+    /// Whether the daemons of the round, not only their hosts, have the votes. The quorum service counts hosts: were a
+    /// few daemons among many living hosts enough, the next few could be others, who know nothing of what these decided.
+    fn members_suffice(&self) -> bool {
+        let Some(config) = self.state.config().filter(|config| !config.two_node) else { return true };
+        let votes: u32 = self.sync.members().iter().filter_map(|id| config.nodes.get(id)).map(|node| node.votes).sum();
+        votes >= config.quorum()
+    }
+
     /// Tells the others what the quorum service told this host, once, if it speaks of this round's ring.
     fn propose_quorate(&mut self, now: Now) {
-        if self.quorate || self.left {
+        if self.quorate || self.left || !self.members_suffice() {
             return;
         }
         let time = self.clock(now);
@@ -276,22 +288,24 @@ impl Node {
         }
     }
 
-    pub(super) fn lost_quorum(&mut self, id: RoundId) {
+    pub(super) fn lost_quorum(&mut self, now: Now, id: RoundId) {
         if self.round().and_then(|round| round.id) == Some(id) && self.quorate {
             self.stop_working();
             if let Some(round) = self.sync.joined_mut() {
                 round.quorate_proposed = false;
             }
             self.log(Severity::Critical, "quorum is lost: nothing is started, moved or fenced");
+            // The verdict may have changed back before this came in order; nobody would say so again.
+            self.propose_quorate(now);
         }
     }
 
-    pub(super) fn became_quorate(&mut self, now: Now, id: RoundId, time: Timestamp) {
+    pub(super) fn became_quorate(&mut self, now: Now, from: NodeId, id: RoundId, time: Timestamp) {
         let Some(round) = self.sync.joined() else { return };
-        if round.id != Some(id) || self.quorate {
+        if round.id != Some(id) || self.quorate || !self.members_suffice() {
             return;
         }
-        let members = round
+        let members: Vec<Member> = round
             .hellos
             .iter()
             .map(|(node, hello)| Member {
@@ -301,10 +315,19 @@ impl Node {
                 diverged: self.state.diverged(hello.progress.term, hello.quorate_round),
             })
             .collect();
+        let staying: Vec<NodeId> = members.iter().filter(|m| self.state.stays(m)).map(|m| m.node).collect();
+        // Where the cluster has been running, its clock goes on: a host that joins has its calendar's word for the time,
+        // and a wrong one would end every grace and forget every answer at once.
+        let trusted = staying.is_empty() || staying.contains(&from);
+        let time = if trusted { time } else { self.state.time() };
         let view = View { round: id, ring: round.ring, members, hosts: round.hosts.clone() };
         self.quorate = true;
         self.actions.push(Action::Quorate(true));
         self.apply(now, &Entry { version: ENTRY_VERSION, from: id.initiator, time, what: What::View(view) });
+        self.opened = self.state.index();
+        if !staying.contains(&self.identity.node) {
+            self.anchor = (now.mono_ms, self.state.time());
+        }
         self.repropose(now);
     }
 }

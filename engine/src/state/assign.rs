@@ -53,7 +53,10 @@ impl State {
             Phase::Migrating { from, stage: MigrationStage::Looking { source: None, .. }, .. } if from == me => {
                 Some(WorkKind::Look(work()))
             }
-            Phase::Migrating { to, stage: MigrationStage::Looking { target: None, .. }, .. } if to == me => {
+            // Only when the source has answered: until it does, the VM may still arrive after a look at the target.
+            Phase::Migrating { to, stage: MigrationStage::Looking { source: Some(_), target: None }, .. }
+                if to == me =>
+            {
                 Some(WorkKind::Look(work()))
             }
             _ => None,

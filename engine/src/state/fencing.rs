@@ -2,7 +2,7 @@
 //!
 //! A host that is gone without having said goodbye becomes a [`Victim`]. After its delay one member is told to fence it;
 //! when that fails, or that member dies, the next one is, for as long as it takes. Only what the victim ran waits. A
-//! [`FencedProof`] ends it, and there are five ways to one, each with its constructor here and nowhere else.
+//! [`FencedProof`] ends it, and there are four ways to one, each with its constructor here and nowhere else.
 
 use super::State;
 use super::history::{Cause, node_event};
@@ -317,6 +317,8 @@ impl State {
                 record.epoch = record.epoch.next();
                 self.after_stop(name, record, then, cause);
             }
+            // It was off, but it is there again, and the migration may have reached it since: it has to be asked.
+            Phase::Migrating { to, .. } if to == node && proof.how == How::NewBoot => {}
             Phase::Migrating { from, to, stage } if from == node || to == node => {
                 self.migration_end_known(name, record, (from, to), stage, node, false);
             }

@@ -1,5 +1,8 @@
 //! Migration as one transaction (design S10): the source moves the VM, then both ends are looked at, and only what was
 //! seen closes it. An exit code is a hint.
+//!
+//! The source is looked at first. libvirt goes on with a migration when the daemon that ordered it is dead: a VM that was
+//! not yet at the target when that was looked at, and not at the source any more when that was, runs at the target.
 
 use super::State;
 use super::history::{Cause, event};

@@ -56,7 +56,7 @@ use history::Journal;
 use member::NodeRecord;
 use request::RequestRecord;
 use serde::{Deserialize, Serialize};
-use service::ServiceRecord;
+use service::{Phase, ServiceRecord, Wanted};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What the cluster knows. Serialises to the snapshot that members exchange and store.
@@ -203,7 +203,9 @@ impl State {
     pub fn wake_at_or_due(&self) -> Option<Timestamp> {
         let fencing = self.victims.values().filter_map(|victim| victim.wake_at(self.time));
         let retries = self.services.values().filter_map(ServiceRecord::retry_at);
-        fencing.chain(retries).min()
+        let waiting = |record: &&ServiceRecord| record.phase == (Phase::Stopped { wanted: Wanted::Now });
+        let wishes = self.services.values().filter(waiting).filter_map(|record| self.wish_may_come_true(record));
+        fencing.chain(retries).chain(wishes).min()
     }
 
     /// Forgets what nobody asks for any more, so that the state does not grow without bound.
@@ -211,6 +213,6 @@ impl State {
         while self.rounds.len() > ROUNDS_KEPT {
             self.rounds.pop_first();
         }
-        request::prune(&mut self.requests, self.time);
+        request::prune(&mut self.requests, self.time, self.index);
     }
 }

@@ -9,13 +9,16 @@ use super::member::NodeRecord;
 use super::service::{Phase, Rival, Search, ServiceRecord, Wanted};
 use belay_config::model::Vm;
 use belay_proto::history::{EventKind, Severity};
-use belay_proto::{Code, NodeId, ServiceName, Span};
+use belay_proto::{Code, NodeId, ServiceName, Span, Timestamp};
 use std::collections::BTreeMap;
 
 /// The first pause after no member could start a service; it doubles each time.
 const RETRY_FIRST: Span = Span::seconds(10);
 /// The longest pause.
 const RETRY_MAX: Span = Span::seconds(300);
+
+/// How long a member that is back is waited for by services that were asked for there.
+const WISH_PATIENCE: Span = Span::seconds(30);
 
 /// What placement says of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +88,10 @@ impl State {
                     self.note_service(name, record, event(EventKind::Blocked, Severity::Warning, text), Cause::Before);
                     record.waiting = Some(reason.clone());
                 }
-                self.answer(record, code, format!("it will be started when it can: {reason}"));
+                // What passes within moments is waited for; what may take long is told.
+                if code != Code::Again {
+                    self.answer(record, code, format!("it will be started when it can: {reason}"));
+                }
             }
             Place::Exhausted => self.retry_later(name, record),
         }
@@ -134,6 +140,11 @@ impl State {
             .map(|(id, _)| *id)
             .filter(|id| record.suspects.is_empty() || record.suspects.contains(id))
             .collect();
+        if let Some(wish) = record.search.wish.filter(|_| self.wish_may_come_true(record).is_some()) {
+            // Whoever asked for that member does not want another one because of a second.
+            let reason = format!("the hypervisor of {} has not answered yet", self.node_name(wish));
+            return wait(Code::Again, reason);
+        }
         if candidates.is_empty() {
             return wait(Code::Domain, self.no_candidate_reason(vm));
         }
@@ -155,6 +166,9 @@ impl State {
                 let reason = format!("{name} was not seen yet and may run it; it is fenced unless it joins");
                 return Some(wait(Code::Fencing, reason));
             }
+            if let Some(reason) = self.other_half(*id, node) {
+                return Some(wait(Code::Fencing, reason));
+            }
             if node.unverified {
                 return Some(wait(Code::Again, format!("{name} has just joined and has not said yet what it runs")));
             }
@@ -172,6 +186,20 @@ impl State {
         })
     }
 
+    /// With `two_node` each of two hosts is quorate alone: one that is absent without being proven down may be deciding
+    /// the same at this moment, for a service that ran on neither.
+    fn other_half(&self, id: NodeId, node: &NodeRecord) -> Option<String> {
+        use super::member::Standing;
+        let absent = matches!(node.standing, Standing::Lost { .. } | Standing::Left { stopped: false });
+        let two_node = self.config.as_ref().is_some_and(|config| config.two_node && config.nodes.contains_key(&id));
+        (two_node && absent).then(|| {
+            format!(
+                "{} may be quorate by itself and start it too, until it is back or proven to be down",
+                self.node_name(id)
+            )
+        })
+    }
+
     /// Whether the configuration allows the service on this member.
     #[must_use]
     pub fn legal(&self, vm: &Vm, node: NodeId) -> bool {
@@ -185,13 +213,23 @@ impl State {
         }
     }
 
+    /// Until when a stopped service waits for the member it was asked for: one whose hypervisor has not answered yet, but
+    /// may soon.
+    pub(crate) fn wish_may_come_true(&self, record: &ServiceRecord) -> Option<Timestamp> {
+        let node = self.nodes.get(&record.search.wish?)?;
+        let until = node.since + WISH_PATIENCE;
+        (node.standing == super::member::Standing::Online && !node.ready && until > self.time).then_some(until)
+    }
+
+    /// Whether a member could have the service if its hypervisor had already said what runs there.
+    fn not_ready(&self, vm: &Vm, node: NodeId) -> bool {
+        let record = self.nodes.get(&node);
+        record.is_some_and(|r| r.standing == super::member::Standing::Online && !r.ready) && self.legal(vm, node)
+    }
+
     fn no_candidate_reason(&self, vm: &Vm) -> String {
-        let not_ready: Vec<String> = self
-            .nodes
-            .iter()
-            .filter(|(id, node)| node.in_view() && !node.ready && self.legal(vm, **id))
-            .map(|(id, _)| self.node_name(*id))
-            .collect();
+        let not_ready: Vec<String> =
+            self.nodes.iter().filter(|(id, _)| self.not_ready(vm, **id)).map(|(id, _)| self.node_name(*id)).collect();
         if !not_ready.is_empty() {
             return format!("the hypervisor of {} has not answered yet", not_ready.join(", "));
         }

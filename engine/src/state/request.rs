@@ -19,6 +19,9 @@ use std::collections::BTreeMap;
 
 /// How long answers are kept for whoever asks again.
 const KEPT: Span = Span::seconds(3600);
+/// The newest entries whose answers are kept however much time seems to have passed: when the whole cluster starts with
+/// a wrong calendar, hours go by between a request and its repetition, or between an answer and its being on disk.
+const KEPT_ENTRIES: u64 = 256;
 /// How many answers are kept.
 const KEPT_MAX: usize = 1000;
 /// How many requests may wait for one service.
@@ -40,8 +43,11 @@ pub struct RequestRecord {
 }
 
 /// Drops answers nobody will ask for again; what is not answered is kept.
-pub(crate) fn prune(requests: &mut BTreeMap<RequestId, RequestRecord>, now: Timestamp) {
-    requests.retain(|_, record| record.answer.is_none() || now.since(record.asked) < KEPT);
+pub(crate) fn prune(requests: &mut BTreeMap<RequestId, RequestRecord>, now: Timestamp, index: Index) {
+    requests.retain(|_, record| {
+        let recent = record.answered_at.0 + KEPT_ENTRIES > index.0 || now.since(record.asked) < KEPT;
+        record.answer.is_none() || recent
+    });
     while requests.len() > KEPT_MAX {
         let oldest = requests.iter().filter(|(_, r)| r.answer.is_some()).min_by_key(|(id, r)| (r.asked, (*id).clone()));
         let Some(id) = oldest.map(|(id, _)| id.clone()) else { return };
@@ -90,7 +96,7 @@ impl State {
             }
             return;
         }
-        let text = format!("{by} asked to {} it", describe(self, request));
+        let text = format!("{by} asked to {}", describe(self, request));
         self.note_service(name, record, event(EventKind::Request, Severity::Notice, text), Cause::Root);
         // Something else is wanted now: whoever waited for the former wish is told.
         if !at_once && let Some(former) = record.request.take() {
@@ -354,10 +360,12 @@ fn waits_for_place(record: &ServiceRecord) -> bool {
 }
 
 fn describe(state: &State, request: &Request) -> String {
+    let verb = request.verb();
     match request {
-        Request::Enable { target: Some(target), .. }
-        | Request::Relocate { target: Some(target), .. }
-        | Request::Migrate { target, .. } => format!("{} (to {})", request.verb(), state.node_name(*target)),
-        _ => request.verb().to_owned(),
+        Request::Enable { target: Some(target), .. } => format!("{verb} it on {}", state.node_name(*target)),
+        Request::Relocate { target: Some(target), .. } | Request::Migrate { target, .. } => {
+            format!("{verb} it to {}", state.node_name(*target))
+        }
+        _ => format!("{verb} it"),
     }
 }

@@ -283,6 +283,12 @@ impl State {
         record.transition = Some(self.time);
         record.waiting = None;
         record.trouble = None;
+        if !matches!(record.phase, Phase::Started { .. }) {
+            // There is no owner to ask any more.
+            record.rivals.values_mut().filter(|r| **r == Rival::AskingOwner).for_each(|r| *r = Rival::Tolerated);
+        }
+        // Whatever died while it was frozen, this is another life.
+        record.died_frozen = false;
         record.sought.clear();
         let event = HistoryEvent { node, ..event(EventKind::Service, severity, text) };
         self.note_service(name, record, event, cause);

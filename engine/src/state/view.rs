@@ -17,12 +17,16 @@ impl State {
         let text = format!("quorate with {} (ring {}, term {})", names.join(", "), view.ring, self.term);
         self.note(event(EventKind::Quorum, Severity::Notice, text), None);
         self.view = Some(view.clone());
+        let resumed = view.members.iter().any(|member| self.stays(member));
         let joins = view.members.iter().any(|member| !self.stays(member));
         let in_view = |id: &NodeId| view.members.iter().any(|member| member.node == *id);
         let gone: Vec<NodeId> =
             self.nodes.iter().filter(|(id, record)| record.in_view() && !in_view(id)).map(|(id, _)| *id).collect();
         for node in gone {
             self.member_gone(node, view.hosts.contains(&node));
+        }
+        if !resumed {
+            self.doubt_proofs(view);
         }
         self.note_hosts(&view.hosts);
         for member in &view.members {
@@ -33,6 +37,27 @@ impl State {
         self.migrations_after_view();
         self.want_stopped_again();
         self.judge_absent(joins);
+    }
+
+    /// With `two_node` a state that nobody carried on may be an old one: the other host may have been back since it was
+    /// proven down, and have gone on alone. What was proven of an absent host then has to be proven again.
+    fn doubt_proofs(&mut self, view: &View) {
+        if !self.config.as_ref().is_some_and(|config| config.two_node) {
+            return;
+        }
+        let absent = |id: &NodeId| !view.members.iter().any(|member| member.node == *id);
+        let proven: Vec<NodeId> = self
+            .nodes
+            .iter()
+            .filter(|(id, record)| absent(id) && matches!(record.standing, Standing::Down(_) | Standing::Left { .. }))
+            .map(|(id, _)| *id)
+            .collect();
+        for node in proven {
+            let host_alive = view.hosts.contains(&node);
+            let text =
+                format!("{} may have been back since it was last seen; nothing is known of it", self.node_name(node));
+            self.set_standing(node, Standing::Lost { host_alive }, Severity::Warning, text);
+        }
     }
 
     /// A stop by hand lasts until the membership changes (rgmanager.md §2: stopped is temporary).

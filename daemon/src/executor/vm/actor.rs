@@ -132,14 +132,11 @@ impl Actor {
     }
 
     fn assign(&mut self, assignments: Arc<Assignments>) {
-        if assignments.inventory_wanted != self.assignments.inventory_wanted {
-            // Reports made under the last term may have been lost with it. What is still listed is done again; it
-            // begins with looking.
-            self.done.clear();
-        }
         self.assignments = Arc::clone(&assignments);
         let tasks: Vec<Task> = assignments.work.iter().filter_map(Task::of).collect();
         let listed: BTreeSet<&Key> = tasks.iter().map(|task| &task.key).collect();
+        // What was done and reported is not done again for being listed in a new term: the node proposes a report until
+        // it arrives, and a start begun anew would overtake the report that the first one failed.
         self.done.retain(|key| listed.contains(key));
         let worked_on: BTreeSet<ServiceName> = tasks.iter().map(|task| task.key.service.clone()).collect();
         for running in self.running.values() {
