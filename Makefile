@@ -23,7 +23,12 @@ PROFILE    ?= release
 INSTALLED := belayd belay belay-agent-libvirt
 DEMO_CRATES := belayd belay-cli belay-agent-libvirt fence-belay-demo belay-demo
 
-.PHONY: help demo test lint bench build install clean
+# `make sim SEEDS=0..1000 STEPS=3000 HOSTS=3`: simulated clusters, where each seed decides what goes wrong.
+SEEDS ?= 0..1000
+STEPS ?= 3000
+HOSTS ?=
+
+.PHONY: help demo test lint bench sim build install clean
 
 help:
 	@echo 'make demo           three hosts on this machine, real VMs, and a failover to watch (Ctrl-C ends it)'
@@ -31,6 +36,7 @@ help:
 	@echo 'make test           installs what is missing and runs every test'
 	@echo 'make lint           formatting, clippy, licences'
 	@echo 'make bench          the engine and the way from a death to a replacement, against the budget'
+	@echo 'make sim            simulated clusters with everything going wrong (SEEDS=0..1000 STEPS=3000 HOSTS=3)'
 	@echo 'make build          a release build'
 	@echo 'make install        puts the release build in place (PREFIX=$(PREFIX), DESTDIR=)'
 	@echo 'make clean          removes what was built'
@@ -55,6 +61,9 @@ bench:
 	@packaging/install-prerequisites demo
 	$(CARGO) build --release --locked $(addprefix --package ,$(DEMO_CRATES))
 	$(CARGO) bench --locked --package belay-benches
+
+sim:
+	$(CARGO) run --locked --profile sim --package belay-sim -- --seeds $(SEEDS) --steps $(STEPS) $(if $(HOSTS),--hosts $(HOSTS))
 
 build:
 	$(CARGO) build --release --locked --package belayd --package belay-cli --package belay-agent-libvirt

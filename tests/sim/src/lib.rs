@@ -1,0 +1,31 @@
+//! Whole clusters in one thread: the real nodes of the engine on a simulated ring, with simulated disks, hypervisors,
+//! fence devices and people, where a seed decides everything that goes wrong.
+//!
+//! ```text
+//!              ┌─────────────────── one queue of events, ordered by time ──────────────────┐
+//!  chaos, ───► │ power, freezing, splits │ ring: order, views, quorum │ disks │ hypervisors  │
+//!  admins      └──────────┬──────────────┴──────────┬─────────────────┴───┬───┴──────┬──────┘
+//!                         ▼                         ▼                     ▼          ▼
+//!                  belay_engine::node::Node, one a daemon; executors modelled on the daemon's
+//!                         └────────────► truth: the promises of the design, after every step
+//! ```
+//!
+//! What is right is judged by [`truth`], which looks at the simulated world and never asks a node what it believes
+//! where it can look itself. Nothing here reads a clock or a random device: the same seed gives the same run.
+
+mod admin;
+mod chaos;
+mod disk;
+mod executor;
+mod faults;
+mod fence;
+mod hypervisor;
+mod job;
+mod ring;
+pub mod rng;
+pub mod scenario;
+pub mod seed;
+pub mod shape;
+pub mod sim;
+pub mod trace;
+mod truth;

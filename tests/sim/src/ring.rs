@@ -1,0 +1,290 @@
+//! The simulated ring: order, views, and the quorum service, with what can go wrong in each.
+//!
+//! Hosts that hear each other form a group under a ring id; the daemons attached to it are the members. A message is
+//! put in order for the whole group at once and reaches each member after its own delay. Where the hosts of a group do
+//! not all hear each other any more, nothing is ordered until the group is formed anew, and what was ordered last may
+//! have reached one side only. The quorum service's verdict comes on a channel of its own, early or late.
+
+use crate::sim::{Daemon, DaemonEv, Ev, Host, Sim, WorldEv};
+use belay_engine::node::Event;
+use belay_proto::NodeId;
+use belay_proto::ring::{RingId, RingMessage};
+use std::collections::BTreeSet;
+
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) ring: RingId,
+    pub(crate) hosts: BTreeSet<NodeId>,
+}
+
+/// Something a member is delivered.
+#[derive(Clone, Debug)]
+pub(crate) enum Item {
+    View { ring: RingId, members: Vec<NodeId>, hosts: Vec<NodeId> },
+    Message { from: NodeId, message: RingMessage },
+    Down,
+}
+
+impl Sim {
+    fn hear(&self, one: NodeId, other: NodeId) -> bool {
+        let up = |host: &&Host| host.powered && host.corosync && host.frozen.is_none();
+        let (one, other) = (self.hosts.get(&one).filter(up), self.hosts.get(&other).filter(up));
+        matches!((one, other), (Some(one), Some(other)) if one.partition == other.partition)
+    }
+
+    /// Whether the group's hosts all hear each other and stand on it.
+    fn whole(&self, key: u64) -> bool {
+        let Some(group) = self.groups.get(&key) else { return false };
+        let first = group.hosts.first().copied().unwrap_or_default();
+        group
+            .hosts
+            .iter()
+            .all(|id| self.hear(first, *id) && self.hosts.get(id).is_some_and(|host| host.group == Some(key)))
+    }
+
+    pub(crate) fn group_of(&self, host: NodeId) -> Option<&Group> {
+        self.groups.get(&self.hosts.get(&host)?.group?)
+    }
+
+    /// Something changed in who hears whom. Each host notices after its own time.
+    pub(crate) fn connectivity_changed(&mut self) {
+        let keys: Vec<u64> = self.groups.keys().copied().collect();
+        let lost = keys.into_iter().any(|key| !self.whole(key));
+        let base = if lost { self.rng.range(1900, 2300) } else { self.rng.range(200, 700) };
+        for host in self.ids() {
+            let delay = base + self.rng.range(0, 150);
+            self.after(delay, Ev::World(WorldEv::Reform(host)));
+        }
+    }
+
+    /// A host forms a ring with all it hears.
+    pub(crate) fn reform(&mut self, host: NodeId) {
+        if !self.hear(host, host) {
+            return;
+        }
+        let heard: BTreeSet<NodeId> = self.ids().into_iter().filter(|other| self.hear(host, *other)).collect();
+        let key = self.hosts.get(&host).and_then(|h| h.group);
+        if let Some(key) = key
+            && self.whole(key)
+            && self.groups.get(&key).is_some_and(|group| group.hosts == heard)
+        {
+            return self.order_waiting(&heard);
+        }
+        self.lose_tails(&heard);
+        self.rings += 4;
+        let ring = RingId { representative: heard.first().copied().unwrap_or_default(), sequence: self.rings };
+        let new = self.rings;
+        let all = heard.len() == self.hosts.len();
+        for id in &heard {
+            if let Some(host) = self.hosts.get_mut(id) {
+                host.group = Some(new);
+                host.waits_for_all &= !all;
+            }
+        }
+        let quorate = self.votes_suffice(&heard);
+        self.groups.insert(new, Group { ring, hosts: heard.clone() });
+        let used: BTreeSet<u64> = self.hosts.values().filter_map(|h| h.group).collect();
+        self.groups.retain(|key, _| used.contains(key));
+        self.push_view(new);
+        let names: Vec<String> = heard.iter().map(ToString::to_string).collect();
+        let text =
+            format!("ring {ring} of hosts {} ({})", names.join(","), if quorate { "quorate" } else { "inquorate" });
+        self.trace.fault(self.now, &text);
+        for id in &heard {
+            if let Some(host) = self.hosts.get_mut(id) {
+                host.verdict = Some((ring, quorate));
+            }
+            let delay = self.rng.range(0, 300);
+            self.tell_verdict(*id, delay, ring, quorate);
+        }
+        self.order_waiting(&heard);
+    }
+
+    /// A channel of its own, but verdicts keep their order on it.
+    fn tell_verdict(&mut self, host: NodeId, delay: u64, ring: RingId, quorate: bool) {
+        let now = self.now;
+        let Some(daemon) = self.daemon_mut(host) else { return };
+        daemon.last_verdict = daemon.last_verdict.max(now + delay);
+        let at = daemon.last_verdict;
+        self.daemon_after(host, at - now, DaemonEv::Quorum { ring, quorate });
+    }
+
+    fn votes_suffice(&self, hosts: &BTreeSet<NodeId>) -> bool {
+        if self.shape.two_node {
+            return hosts.iter().any(|id| self.hosts.get(id).is_some_and(|host| !host.waits_for_all));
+        }
+        hosts.len() * 2 > self.hosts.len()
+    }
+
+    /// Of what was ordered last and nobody on this side has been given yet, a part never got here, unless it was sent
+    /// from here.
+    fn lose_tails(&mut self, heard: &BTreeSet<NodeId>) {
+        let old: BTreeSet<u64> = heard.iter().filter_map(|id| self.hosts.get(id)?.group).collect();
+        for key in old {
+            let Some(group) = self.groups.get(&key) else { continue };
+            let stay: BTreeSet<NodeId> = group.hosts.intersection(heard).copied().collect();
+            let lost_some = group.hosts.len() > stay.len();
+            if !lost_some || !self.rng.chance(self.odds.tail_lost) {
+                continue;
+            }
+            let together: BTreeSet<NodeId> =
+                stay.into_iter().filter(|id| self.hosts.get(id).is_some_and(|h| h.group == Some(key))).collect();
+            let delivered =
+                together.iter().filter_map(|id| self.daemon(*id)).map(|daemon| daemon.delivered).max().unwrap_or(0);
+            let cut = self.rng.range(delivered, self.position.max(delivered));
+            for id in &together {
+                if let Some(daemon) = self.daemon_mut(*id) {
+                    daemon.inbox.retain(|(position, item)| match item {
+                        Item::Message { from, .. } => *position <= cut || together.contains(from),
+                        Item::View { .. } | Item::Down => true,
+                    });
+                }
+            }
+        }
+    }
+
+    fn members(&self, key: u64) -> Vec<NodeId> {
+        let Some(group) = self.groups.get(&key) else { return Vec::new() };
+        let stands = |id: &&NodeId| {
+            let host = self.hosts.get(id);
+            host.is_some_and(|host| host.group == Some(key) && host.daemon.as_ref().is_some_and(|d| d.attached))
+        };
+        group.hosts.iter().filter(stands).copied().collect()
+    }
+
+    fn push_view(&mut self, key: u64) {
+        let members = self.members(key);
+        let Some(group) = self.groups.get(&key) else { return };
+        let item =
+            Item::View { ring: group.ring, members: members.clone(), hosts: group.hosts.iter().copied().collect() };
+        self.push(&members, &item);
+    }
+
+    fn push(&mut self, members: &[NodeId], item: &Item) {
+        self.position += 1;
+        let (position, now) = (self.position, self.now);
+        for id in members {
+            let lag = self.rng.range(0, 6);
+            let Some(daemon) = self.daemon_mut(*id) else { continue };
+            daemon.inbox.push_back((position, item.clone()));
+            let at = (now + lag).max(daemon.last_delivery);
+            daemon.last_delivery = at;
+            self.daemon_after(*id, at - now, DaemonEv::Deliver);
+        }
+    }
+
+    /// A daemon joins the group of its host.
+    pub(crate) fn attach(&mut self, host: NodeId) {
+        let Some(h) = self.hosts.get_mut(&host).filter(|h| h.corosync) else { return };
+        let (key, verdict) = (h.group, h.verdict);
+        let Some(daemon) = h.daemon.as_mut() else { return };
+        daemon.attached = true;
+        self.truth.joins(host);
+        if let Some(key) = key.filter(|key| self.whole(*key)) {
+            self.push_view(key);
+        }
+        if let Some((ring, quorate)) = verdict {
+            let delay = self.rng.range(0, 50);
+            self.tell_verdict(host, delay, ring, quorate);
+        }
+    }
+
+    /// A daemon is gone: the others are told, unless they have lost the whole host.
+    pub(crate) fn detached(&mut self, host: NodeId, mut gone: Daemon) {
+        // What it had handed to corosync goes out; what it had not is lost with it.
+        let key = self.hosts.get(&host).and_then(|h| h.group);
+        let Some(key) = key.filter(|key| gone.attached && self.whole(*key)) else { return };
+        let sent = self.rng.range(0, gone.outgoing.len() as u64);
+        for _ in 0..sent {
+            let Some(message) = gone.outgoing.pop_front() else { break };
+            let members = self.members(key);
+            self.push(&members, &Item::Message { from: host, message });
+        }
+        self.push_view(key);
+    }
+
+    pub(crate) fn propose(&mut self, host: NodeId, message: RingMessage) {
+        let delay = self.rng.range(0, 3);
+        let Some(daemon) = self.daemon_mut(host).filter(|daemon| daemon.attached) else { return };
+        daemon.outgoing.push_back(message);
+        self.daemon_after(host, delay, DaemonEv::Order);
+    }
+
+    fn order_waiting(&mut self, hosts: &BTreeSet<NodeId>) {
+        for id in hosts {
+            for _ in 0..self.daemon(*id).map_or(0, |daemon| daemon.outgoing.len()) {
+                self.daemon_after(*id, 0, DaemonEv::Order);
+            }
+        }
+    }
+
+    /// The next message of this host gets its place in the order.
+    pub(crate) fn order(&mut self, host: NodeId) {
+        let Some(key) = self.hosts.get(&host).and_then(|h| h.group).filter(|key| self.whole(*key)) else {
+            if self.daemon(host).is_some_and(|daemon| !daemon.outgoing.is_empty()) {
+                self.daemon_after(host, 100, DaemonEv::Order);
+            }
+            return;
+        };
+        let Some(message) = self.daemon_mut(host).and_then(|daemon| daemon.outgoing.pop_front()) else { return };
+        let members = self.members(key);
+        self.push(&members, &Item::Message { from: host, message });
+    }
+
+    pub(crate) fn deliver(&mut self, host: NodeId) {
+        let Some((position, item)) = self.daemon_mut(host).and_then(|daemon| daemon.inbox.pop_front()) else { return };
+        if self.trace.wire {
+            self.trace.note(self.now, host, || format!("<- {item:?}").chars().take(300).collect());
+        }
+        let Some(daemon) = self.daemon_mut(host) else { return };
+        daemon.delivered = position;
+        let event = match item {
+            Item::View { ring, members, hosts } => Event::RingView { ring, members, hosts },
+            Item::Message { from, message } => Event::RingMessage { from, message },
+            Item::Down => {
+                daemon.may_act = false;
+                Event::RingDown { reason: "corosync is gone".into() }
+            }
+        };
+        self.node_event(host, event);
+    }
+
+    /// Corosync dies under the daemon; the host lives.
+    pub(crate) fn corosync_dies(&mut self, host: NodeId) {
+        let back = self.rng.range(500, 8000);
+        let Some(h) = self.hosts.get_mut(&host).filter(|h| h.powered && h.corosync) else { return };
+        let boot = h.boots;
+        (h.corosync, h.group, h.verdict) = (false, None, None);
+        if let Some(daemon) = h.daemon.as_mut().filter(|daemon| daemon.attached) {
+            daemon.attached = false;
+            daemon.outgoing.clear();
+            self.push(&[host], &Item::Down);
+        }
+        self.connectivity_changed();
+        self.after(back, Ev::World(WorldEv::CorosyncUp(host, boot)));
+    }
+
+    pub(crate) fn corosync_up(&mut self, host: NodeId, boot: u32) {
+        let Some(h) = self.hosts.get_mut(&host).filter(|h| h.powered && h.boots == boot) else { return };
+        h.corosync = true;
+        self.connectivity_changed();
+        self.daemon_after(host, 100, DaemonEv::Attach);
+    }
+
+    /// The quorum service takes its word back for a moment, without a new ring.
+    pub fn quorum_flickers(&mut self, host: NodeId) {
+        let Some((ring, true)) = self.hosts.get(&host).and_then(|h| h.verdict) else { return };
+        let length = self.rng.range(50, 3000);
+        for id in self.group_of(host).map(|group| group.hosts.clone()).unwrap_or_default() {
+            let delay = self.rng.range(0, 20);
+            self.tell_verdict(id, delay, ring, false);
+            self.tell_verdict(id, delay + length, ring, true);
+        }
+    }
+
+    /// What an executor is told when it asks right before it acts.
+    pub(crate) fn may_act(&self, host: NodeId) -> bool {
+        let verdict = self.hosts.get(&host).and_then(|h| h.verdict);
+        self.daemon(host).is_some_and(|daemon| daemon.may_act) && verdict.is_some_and(|(_, quorate)| quorate)
+    }
+}

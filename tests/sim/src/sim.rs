@@ -1,0 +1,486 @@
+//! The simulated world: its hosts, what is about to happen in it, and the loop that makes it happen.
+//!
+//! Everything that happens is an [`Ev`] in one queue, ordered by time. Events belong to a life of a daemon, to a boot of
+//! a host, or to the world; those whose daemon or host is gone are dropped, those of a frozen one wait until it thaws.
+
+use crate::disk::{Disk, Write};
+use crate::executor::{ExecEv, Executor};
+use crate::fence::{FenceEv, Fencer};
+use crate::hypervisor::{HyperEv, Hypervisor};
+use crate::ring::{Group, Item};
+use crate::rng::Rng;
+use crate::shape::Shape;
+use crate::trace::Trace;
+use crate::truth::Truth;
+use belay_engine::node::{Action, Event, Identity, Node, Now};
+use belay_proto::control::Verdict;
+use belay_proto::entry::What;
+use belay_proto::ring::{RingId, RingMessage};
+use belay_proto::{BootId, Incarnation, NodeId, RequestId, Timestamp};
+use std::collections::{BTreeMap, VecDeque};
+
+/// When simulated time begins on the calendar.
+const EPOCH_MS: u64 = 1_700_000_000_000;
+
+/// Something that is about to happen.
+#[derive(Debug)]
+pub(crate) enum Ev {
+    Daemon { host: NodeId, life: u64, what: DaemonEv },
+    Host { host: NodeId, boot: u32, what: HostEv },
+    World(WorldEv),
+}
+
+#[derive(Debug)]
+pub(crate) enum DaemonEv {
+    Attach,
+    Order,
+    Deliver,
+    Quorum { ring: RingId, quorate: bool },
+    Written,
+    Timer { generation: u64 },
+    Report,
+    Exec(ExecEv),
+    Fence(FenceEv),
+}
+
+#[derive(Debug)]
+pub(crate) enum HostEv {
+    StartDaemon,
+    Hyper(HyperEv),
+}
+
+#[derive(Debug)]
+pub(crate) enum WorldEv {
+    Reform(NodeId),
+    PowerOn(NodeId),
+    PowerOff(NodeId, &'static str),
+    Thaw(NodeId),
+    ThawDaemon(NodeId, u64),
+    CorosyncUp(NodeId, u32),
+    AgentUp(NodeId, u64),
+    Rejoin,
+    Chaos,
+    Ask,
+}
+
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    pub(crate) life: u64,
+    pub(crate) node: Node,
+    pub(crate) attached: bool,
+    pub(crate) inbox: VecDeque<(u64, Item)>,
+    pub(crate) outgoing: VecDeque<RingMessage>,
+    pub(crate) last_delivery: u64,
+    pub(crate) last_verdict: u64,
+    pub(crate) delivered: u64,
+    pub(crate) may_act: bool,
+    wake: u64,
+    pub(crate) reports: VecDeque<What>,
+    last_report: u64,
+    pub(crate) exec: Executor,
+    pub(crate) fencer: Fencer,
+    pub(crate) frozen: Option<Vec<Ev>>,
+    /// Since when it is in its ring without a break, as the ring knows.
+    pub(crate) quorate_since: Option<u64>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) id: NodeId,
+    pub(crate) powered: bool,
+    pub(crate) boots: u32,
+    incarnations: u64,
+    pub(crate) frozen: Option<Vec<Ev>>,
+    pub(crate) corosync: bool,
+    pub(crate) partition: u32,
+    pub(crate) group: Option<u64>,
+    pub(crate) verdict: Option<(RingId, bool)>,
+    /// It has not been in a ring with all others since it booted.
+    pub(crate) waits_for_all: bool,
+    pub(crate) wall_skew: i64,
+    pub(crate) disk: Disk,
+    pub(crate) hyper: Hypervisor,
+    pub(crate) daemon: Option<Daemon>,
+    /// The daemon dies after so many more actions.
+    pub(crate) dies_in: Option<u32>,
+}
+
+/// How likely chance makes things go wrong that need no fault of their own, in percent.
+#[derive(Clone, Debug, Default)]
+pub struct Odds {
+    /// A start fails.
+    pub start_fails: u64,
+    /// A call hangs until its deadline and nobody knows how it ended.
+    pub call_hangs: u64,
+    /// A guest does not shut down when asked.
+    pub stubborn_guest: u64,
+    /// A stop fails.
+    pub stop_fails: u64,
+    /// A migration ends in another way than it says.
+    pub migration_lies: u64,
+    /// An attempt to fence fails.
+    pub fence_fails: u64,
+    /// An attempt to fence hangs, and may have its effect later.
+    pub fence_hangs: u64,
+    /// An event of a hypervisor is lost.
+    pub event_lost: u64,
+    /// A change of membership loses messages that the other side did not get.
+    pub tail_lost: u64,
+    /// A fenced host stays off.
+    pub stays_off: u64,
+}
+
+/// A cluster that is simulated.
+#[derive(Debug)]
+pub struct Sim {
+    pub(crate) now: u64,
+    pub(crate) rng: Rng,
+    pub(crate) shape: Shape,
+    /// How likely things go wrong.
+    pub odds: Odds,
+    queue: BTreeMap<(u64, u64), Ev>,
+    sequence: u64,
+    lives: u64,
+    pub(crate) hosts: BTreeMap<NodeId, Host>,
+    pub(crate) groups: BTreeMap<u64, Group>,
+    pub(crate) rings: u64,
+    pub(crate) position: u64,
+    conf: String,
+    pub(crate) steps: u64,
+    /// What is printed when something is wrong.
+    pub trace: Trace,
+    pub(crate) truth: Truth,
+    pub(crate) chaos: Option<crate::chaos::Mix>,
+}
+
+impl Sim {
+    /// A cluster whose hosts are all off.
+    #[must_use]
+    pub fn new(shape: Shape, seed: u64) -> Self {
+        let conf = shape.conf();
+        let host = |id: u32| Host {
+            id: NodeId(id),
+            powered: false,
+            boots: 0,
+            incarnations: 0,
+            frozen: None,
+            corosync: false,
+            partition: 0,
+            group: None,
+            verdict: None,
+            waits_for_all: true,
+            wall_skew: 0,
+            disk: Disk::default(),
+            hyper: Hypervisor::default(),
+            daemon: None,
+            dies_in: None,
+        };
+        Self {
+            now: 0,
+            rng: Rng::new(seed),
+            hosts: (1..=shape.hosts).map(|id| (NodeId(id), host(id))).collect(),
+            shape,
+            odds: Odds::default(),
+            queue: BTreeMap::new(),
+            sequence: 0,
+            lives: 0,
+            groups: BTreeMap::new(),
+            rings: 0,
+            position: 0,
+            conf,
+            steps: 0,
+            trace: Trace::default(),
+            truth: Truth::default(),
+            chaos: None,
+        }
+    }
+
+    /// Simulated milliseconds so far.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// How often a node was stepped.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    pub(crate) fn after(&mut self, delay: u64, event: Ev) {
+        self.sequence += 1;
+        self.queue.insert((self.now + delay, self.sequence), event);
+    }
+
+    pub(crate) fn daemon_after(&mut self, host: NodeId, delay: u64, what: DaemonEv) {
+        if let Some(life) = self.daemon(host).map(|daemon| daemon.life) {
+            self.after(delay, Ev::Daemon { host, life, what });
+        }
+    }
+
+    pub(crate) fn host_after(&mut self, host: NodeId, delay: u64, what: HostEv) {
+        let boot = self.hosts.get(&host).map_or(0, |h| h.boots);
+        self.after(delay, Ev::Host { host, boot, what });
+    }
+
+    pub(crate) fn daemon(&self, host: NodeId) -> Option<&Daemon> {
+        self.hosts.get(&host)?.daemon.as_ref()
+    }
+
+    pub(crate) fn daemon_mut(&mut self, host: NodeId) -> Option<&mut Daemon> {
+        self.hosts.get_mut(&host)?.daemon.as_mut()
+    }
+
+    pub(crate) fn ids(&self) -> Vec<NodeId> {
+        self.hosts.keys().copied().collect()
+    }
+
+    /// Lets the next thing happen; false when something that must never happen did.
+    pub fn step(&mut self) -> bool {
+        let Some(((at, sequence), event)) = self.queue.pop_first() else { return false };
+        self.now = self.now.max(at);
+        self.trace.mix(at);
+        self.trace.mix(sequence);
+        self.dispatch(event);
+        self.check();
+        self.truth.violation.is_none()
+    }
+
+    fn dispatch(&mut self, event: Ev) {
+        match event {
+            Ev::World(what) => self.world_event(what),
+            Ev::Host { host, boot, what } => {
+                let Some(h) = self.hosts.get_mut(&host).filter(|h| h.powered && h.boots == boot) else { return };
+                if let Some(waiting) = &mut h.frozen {
+                    waiting.push(Ev::Host { host, boot, what });
+                    return;
+                }
+                match what {
+                    HostEv::StartDaemon => self.start_daemon(host),
+                    HostEv::Hyper(event) => self.hyper_event(host, event),
+                }
+            }
+            Ev::Daemon { host, life, what } => {
+                let Some(h) = self.hosts.get_mut(&host) else { return };
+                let Some(daemon) = h.daemon.as_mut().filter(|daemon| daemon.life == life) else { return };
+                let corosync = matches!(what, DaemonEv::Order);
+                if let Some(waiting) = &mut h.frozen {
+                    waiting.push(Ev::Daemon { host, life, what });
+                } else if let Some(waiting) = daemon.frozen.as_mut().filter(|_| !corosync) {
+                    waiting.push(Ev::Daemon { host, life, what });
+                } else {
+                    self.daemon_event(host, what);
+                }
+            }
+        }
+    }
+
+    fn daemon_event(&mut self, host: NodeId, what: DaemonEv) {
+        match what {
+            DaemonEv::Attach => self.attach(host),
+            DaemonEv::Order => self.order(host),
+            DaemonEv::Deliver => self.deliver(host),
+            DaemonEv::Quorum { ring, quorate } => {
+                if let Some(daemon) = self.daemon_mut(host).filter(|daemon| daemon.attached) {
+                    daemon.may_act &= quorate;
+                    self.node_event(host, Event::RingQuorum { ring, quorate });
+                }
+            }
+            DaemonEv::Written => self.written(host),
+            DaemonEv::Timer { generation } => {
+                if self.daemon(host).is_some_and(|daemon| daemon.wake == generation) {
+                    self.node_event(host, Event::Timer);
+                }
+            }
+            DaemonEv::Report => {
+                let report = self.daemon_mut(host).and_then(|daemon| daemon.reports.pop_front());
+                if let Some(what) = report {
+                    self.node_event(host, Event::Report(what));
+                }
+            }
+            DaemonEv::Exec(event) => self.exec_event(host, event),
+            DaemonEv::Fence(event) => self.fence_event(host, event),
+        }
+    }
+
+    pub(crate) fn now_of(&self, host: NodeId) -> Now {
+        let skew = self.hosts.get(&host).map_or(0, |h| h.wall_skew);
+        Now {
+            mono_ms: self.now + u64::from(host.0) * 1000,
+            wall: Timestamp((EPOCH_MS + self.now).saturating_add_signed(skew)),
+        }
+    }
+
+    pub(crate) fn node_event(&mut self, host: NodeId, event: Event) {
+        let now = self.now_of(host);
+        let Some(daemon) = self.daemon_mut(host) else { return };
+        let actions = daemon.node.step(now, event);
+        self.steps += 1;
+        self.carry_out(host, actions);
+    }
+
+    /// What the daemon's shell does with what the node says.
+    fn carry_out(&mut self, host: NodeId, actions: Vec<Action>) {
+        let mut records = Vec::new();
+        for action in actions {
+            if self.dies_now(host) {
+                return;
+            }
+            match action {
+                Action::Persist(more) => {
+                    for record in &more {
+                        self.applied(host, record);
+                    }
+                    records.extend(more);
+                }
+                Action::PersistSnapshot { history, json, .. } => {
+                    self.write(host, Write::Records(std::mem::take(&mut records)));
+                    self.write(host, Write::Snapshot(history, json));
+                }
+                Action::Propose(message) => self.propose(host, message),
+                Action::Assign(assignments) => {
+                    self.assign_fencing(host, &assignments);
+                    self.assign(host, assignments);
+                }
+                Action::Quorate(quorate) => {
+                    let now = self.now;
+                    if let Some(daemon) = self.daemon_mut(host) {
+                        daemon.may_act = quorate;
+                        daemon.quorate_since = quorate.then_some(now);
+                    }
+                }
+                Action::Reply { id, verdict } => self.replied(host, id, verdict),
+                Action::Publish(events) => {
+                    for event in events {
+                        self.trace.published(self.now, host, &event);
+                    }
+                }
+                Action::WakeAt(at) => {
+                    let in_ms = at.saturating_sub(self.now_of(host).mono_ms);
+                    let Some(daemon) = self.daemon_mut(host) else { continue };
+                    daemon.wake += 1;
+                    let generation = daemon.wake;
+                    self.daemon_after(host, in_ms, DaemonEv::Timer { generation });
+                }
+                Action::LeaveRing => {
+                    self.write(host, Write::Records(std::mem::take(&mut records)));
+                    self.daemon_left(host);
+                    return;
+                }
+                Action::Log(_, text) => self.trace.note(self.now, host, || text),
+            }
+        }
+        self.write(host, Write::Records(records));
+    }
+
+    fn dies_now(&mut self, host: NodeId) -> bool {
+        let Some(h) = self.hosts.get_mut(&host) else { return true };
+        match &mut h.dies_in {
+            Some(0) => {
+                h.dies_in = None;
+                self.kill_daemon(host);
+                true
+            }
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+            None => h.daemon.is_none(),
+        }
+    }
+
+    fn write(&mut self, host: NodeId, write: Write) {
+        if matches!(&write, Write::Records(records) if records.is_empty()) {
+            return;
+        }
+        let Some(h) = self.hosts.get_mut(&host) else { return };
+        h.disk.pending.push_back(write);
+        if !std::mem::replace(&mut h.disk.busy, true) {
+            let delay = self.rng.range(1, 12);
+            self.daemon_after(host, delay, DaemonEv::Written);
+        }
+    }
+
+    fn written(&mut self, host: NodeId) {
+        let now = self.now;
+        let Some(h) = self.hosts.get_mut(&host) else { return };
+        if h.disk.full_until > now {
+            self.daemon_after(host, 500, DaemonEv::Written);
+            return self.node_event(host, Event::PersistFailed { reason: "No space left on device".into() });
+        }
+        let result = h.disk.complete_one();
+        h.disk.busy = !h.disk.pending.is_empty();
+        let more = h.disk.busy;
+        if more {
+            let delay = self.rng.range(1, 12);
+            self.daemon_after(host, delay, DaemonEv::Written);
+        }
+        match result {
+            Err(reason) => self.violated("the store", format!("{host}: {reason}")),
+            Ok(None) => {}
+            Ok(Some((history, index))) => self.node_event(host, Event::Persisted { history, index }),
+        }
+    }
+
+    /// A report of an executor, through the one queue that a crash of the daemon loses.
+    pub(crate) fn report(&mut self, host: NodeId, what: What) {
+        self.trace.note(self.now, host, || format!("reports {what:?}"));
+        self.truth_of_report(host, &what);
+        let delay = self.rng.range(0, 10);
+        let now = self.now;
+        let Some(daemon) = self.daemon_mut(host) else { return };
+        daemon.reports.push_back(what);
+        let at = (now + delay).max(daemon.last_report);
+        daemon.last_report = at;
+        self.daemon_after(host, at - now, DaemonEv::Report);
+    }
+
+    fn start_daemon(&mut self, host: NodeId) {
+        let now = self.now_of(host);
+        self.lives += 1;
+        let life = self.lives;
+        let (conf, version) = (self.conf.clone(), 1);
+        let Some(h) = self.hosts.get_mut(&host).filter(|h| h.daemon.is_none()) else { return };
+        let state = match h.disk.load() {
+            Ok(state) => state,
+            Err(reason) => return self.violated("the store", format!("{host}: {reason}")),
+        };
+        h.incarnations += 1;
+        let boot: BootId = match format!("boot-{host}-{}", h.boots).parse() {
+            Ok(boot) => boot,
+            Err(error) => return self.violated("the simulator", error.to_string()),
+        };
+        let identity =
+            Identity { node: host, boot, incarnation: Incarnation(h.incarnations), software: "simulated".to_owned() };
+        self.trace.note(self.now, host, || format!("daemon starts with entry {}", state.index()));
+        h.daemon = Some(Daemon {
+            life,
+            node: Node::new(identity, state, now),
+            attached: false,
+            inbox: VecDeque::new(),
+            outgoing: VecDeque::new(),
+            last_delivery: 0,
+            last_verdict: 0,
+            delivered: 0,
+            may_act: false,
+            wake: 0,
+            reports: VecDeque::new(),
+            last_report: 0,
+            exec: Executor::default(),
+            fencer: Fencer::default(),
+            frozen: None,
+            quorate_since: None,
+        });
+        self.node_event(host, Event::ConfigFile { version, text: conf });
+        self.executor_starts(host);
+        let delay = self.rng.range(50, 400);
+        self.daemon_after(host, delay, DaemonEv::Attach);
+    }
+
+    /// The answer that `id` got, if it got one.
+    #[must_use]
+    pub fn verdict(&self, id: &str) -> Option<&Verdict> {
+        let id: RequestId = id.parse().ok()?;
+        self.truth.requests.get(&id)?.answer.as_ref()
+    }
+}

@@ -1,0 +1,282 @@
+//! What really is so, whatever any host believes, and the promises that are held against it after every step.
+
+use crate::hypervisor::Origin;
+use crate::sim::Sim;
+use belay_engine::node::PersistRecord;
+use belay_engine::state::service::Phase;
+use belay_proto::control::Verdict;
+use belay_proto::entry::{Request, Seen, What, WorkOutcome};
+use belay_proto::ring::RoundId;
+use belay_proto::{Code, Index, NodeId, OwnershipEpoch, RequestId, ServiceName};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A request that somebody made.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) request: Request,
+    pub(crate) at: Vec<NodeId>,
+    pub(crate) answer: Option<Verdict>,
+    pub(crate) sent: u32,
+    pub(crate) cluster_ms: u64,
+    pub(crate) answered_index: Index,
+    pub(crate) asked_ms: u64,
+    pub(crate) answered_ms: u64,
+    /// The answer was a refusal of the host, which is no answer of the cluster.
+    pub(crate) refused: bool,
+}
+
+/// Everything known outside of the cluster.
+#[derive(Debug, Default)]
+pub(crate) struct Truth {
+    pub(crate) violation: Option<(String, String)>,
+    pub(crate) requests: BTreeMap<RequestId, Asked>,
+    /// Which hosts may run a service as far as anybody can have been told (S2).
+    held: BTreeMap<ServiceName, BTreeSet<NodeId>>,
+    /// What was applied where in each history (S4).
+    applied: BTreeMap<(RoundId, Index), u64>,
+    states: BTreeMap<(RoundId, Index), (NodeId, String)>,
+    off: BTreeSet<NodeId>,
+    pub(crate) moved_by_hand: u64,
+    pub(crate) fenced: u64,
+    pub(crate) starts: u64,
+}
+
+impl Truth {
+    /// Somebody proved that a host is off.
+    pub(crate) fn proven_off(&mut self, host: NodeId) {
+        self.fenced += 1;
+        self.held.values_mut().for_each(|hosts| {
+            hosts.remove(&host);
+        });
+    }
+
+    pub(crate) fn host_off(&mut self, host: NodeId) {
+        self.off.insert(host);
+    }
+
+    /// A daemon that joins with a new boot proves that the former one is over.
+    pub(crate) fn joins(&mut self, host: NodeId) {
+        if self.off.remove(&host) {
+            self.held.values_mut().for_each(|hosts| {
+                hosts.remove(&host);
+            });
+        }
+    }
+
+    /// No requests about the service are under way, and the last one was this.
+    fn settled(&self, service: &ServiceName) -> Option<&Asked> {
+        let about = |asked: &&Asked| asked.request.service() == Some(service) && !(asked.refused && asked.sent == 1);
+        if self.requests.values().filter(about).any(|asked| asked.answer.is_none()) {
+            return None;
+        }
+        let last = self.requests.values().filter(about).max_by_key(|asked| asked.answered_ms)?;
+        let overlaps =
+            self.requests.values().filter(about).filter(|asked| asked.answered_ms >= last.asked_ms).count() > 1;
+        (!overlaps && last.answer.as_ref().is_some_and(|verdict| verdict.code == Code::Success)).then_some(last)
+    }
+}
+
+impl Sim {
+    pub(crate) fn violated(&mut self, promise: &str, what: String) {
+        self.trace.fault(self.now, &format!("VIOLATED {promise}: {what}"));
+        self.truth.violation.get_or_insert((promise.to_owned(), what));
+    }
+
+    /// What went wrong, if anything did.
+    #[must_use]
+    pub fn violation(&self) -> Option<String> {
+        self.truth.violation.as_ref().map(|(promise, what)| format!("{promise}: {what}"))
+    }
+
+    /// Where a domain runs, as nobody but the simulator can know.
+    #[must_use]
+    pub fn places(&self, name: &str) -> Vec<u32> {
+        let runs = |id: &&NodeId| self.hosts.get(id).is_some_and(|host| host.hyper.domains.contains_key(name));
+        self.hosts.keys().filter(runs).map(|id| id.0).collect()
+    }
+
+    /// After each step: a domain that Belay started runs once (S1).
+    pub(crate) fn check(&mut self) {
+        let mut double = None;
+        let mut seen: BTreeMap<&str, NodeId> = BTreeMap::new();
+        for (id, host) in &self.hosts {
+            for (name, dom) in &host.hyper.domains {
+                if dom.origin == Origin::Belay
+                    && let Some(other) = seen.insert(name, *id)
+                {
+                    double = Some(format!("{name} runs on node{other} and on node{id}"));
+                }
+            }
+        }
+        if let Some(what) = double {
+            self.violated("S1", what);
+        }
+    }
+
+    /// An entry was applied: all who apply it in this history have the same one and the same state (S4).
+    pub(crate) fn applied(&mut self, host: NodeId, record: &PersistRecord) {
+        let Some(daemon) = self.daemon(host) else { return };
+        let state = daemon.node.state();
+        let Some(round) = state.quorate_round().filter(|_| state.index() >= record.index) else { return };
+        let key = (round, record.index);
+        let latest = state.index() == record.index;
+        let opens_term = matches!(record.entry.what, What::View(_));
+        let other = *self.truth.applied.entry(key).or_insert(record.chain);
+        if other != record.chain {
+            return self.violated("S4", format!("node{host} applied another entry {} than others", record.index));
+        }
+        if opens_term && latest {
+            self.remembers(host);
+        }
+        if !latest || !record.index.0.is_multiple_of(16) {
+            return;
+        }
+        let text = self.daemon(host).map(|daemon| daemon.node.state().snapshot()).unwrap_or_default();
+        let (first, known) = self.truth.states.entry(key).or_insert_with(|| (host, text.clone())).clone();
+        if known != text {
+            self.violated("S4", format!("node{host} and node{first} differ in their state at entry {}", record.index));
+        }
+        if self.truth.states.len() > 64 {
+            self.truth.states.pop_first();
+        }
+        self.adopt_by_hand();
+    }
+
+    /// A domain somebody started that a quorate member has taken into its care counts as Belay's from then on.
+    fn adopt_by_hand(&mut self) {
+        // Each of two nodes may be quorate with a state of its own.
+        if self.shape.two_node {
+            return;
+        }
+        let mut adopted = Vec::new();
+        for (id, host) in &self.hosts {
+            for (name, dom) in &host.hyper.domains {
+                let alone = self.places(name).len() == 1;
+                let Ok(service) = ServiceName::vm(name) else { continue };
+                let owned = self.hosts.values().filter_map(|h| h.daemon.as_ref()).any(|daemon| {
+                    let record = daemon.node.state().service(&service);
+                    let cared_for = daemon.node.state().node(*id).is_some_and(|node| node.takes_services());
+                    cared_for
+                        && daemon.node.quorate()
+                        && record.is_some_and(|r| r.phase == Phase::Started { owner: *id })
+                });
+                if dom.origin == Origin::Other && alone && owned {
+                    adopted.push((*id, name.clone()));
+                }
+            }
+        }
+        for (id, name) in adopted {
+            if let Some(dom) = self.hosts.get_mut(&id).and_then(|host| host.hyper.domains.get_mut(&name)) {
+                dom.origin = Origin::Belay;
+            }
+        }
+    }
+
+    fn acts(&mut self, host: NodeId, what: &str) {
+        let quorate = self.daemon(host).is_some_and(|daemon| daemon.node.quorate());
+        if !quorate || !self.may_act(host) {
+            self.violated("S3", format!("node{host} {what} without quorum"));
+        }
+    }
+
+    /// An executor is about to start a domain.
+    pub(crate) fn begins_start(&mut self, host: NodeId, service: &ServiceName, epoch: OwnershipEpoch) {
+        self.truth.starts += 1;
+        self.trace.note(self.now, host, || format!("begins to start {service} (epoch {epoch})"));
+        self.acts(host, "starts");
+        let elsewhere =
+            self.truth.held.get(service).and_then(|held| held.iter().find(|other| **other != host)).copied();
+        if let Some(other) = elsewhere {
+            self.violated(
+                "S2",
+                format!("{service} is started on node{host}; nothing proves that node{other} has it not"),
+            );
+        }
+        self.untouched(host, service, "started", true);
+        self.truth.held.entry(service.clone()).or_default().insert(host);
+    }
+
+    pub(crate) fn begins_migration(&mut self, host: NodeId, service: &ServiceName, to: NodeId) {
+        self.trace.note(self.now, host, || format!("begins to migrate {service} to node{to}"));
+        self.acts(host, "migrates");
+        self.untouched(host, service, "migrated", false);
+        self.truth.held.entry(service.clone()).or_default().insert(to);
+    }
+
+    pub(crate) fn begins_stop(&mut self, host: NodeId, service: &ServiceName) {
+        self.trace.note(self.now, host, || format!("begins to stop {service}"));
+        if !self.apart() {
+            self.untouched(host, service, "stopped", false);
+        }
+    }
+
+    /// Disabled stays stopped and frozen stays untouched (S7).
+    fn untouched(&mut self, host: NodeId, service: &ServiceName, done: &str, starts: bool) {
+        // With two_node both sides of a split may be right, and one of them forgets.
+        if self.shape.two_node {
+            return;
+        }
+        let forbidden = match self.truth.settled(service).map(|asked| &asked.request) {
+            Some(Request::Disable { .. }) => starts,
+            Some(Request::Freeze { .. }) => true,
+            _ => false,
+        };
+        if forbidden {
+            self.violated("S7", format!("{service} is {done} on node{host} though it is disabled or frozen"));
+        }
+    }
+
+    fn apart(&self) -> bool {
+        let mut groups = self.hosts.values().map(|host| (host.group, host.frozen.is_some()));
+        let first = groups.next();
+        groups.any(|group| Some(group) != first)
+    }
+
+    /// An executor is about to run a fence agent.
+    pub(crate) fn begins_fencing(&mut self, host: NodeId, victim: NodeId) {
+        self.trace.note(self.now, host, || format!("begins to fence node{victim}"));
+        self.acts(host, "fences");
+        if host == victim {
+            self.violated("S11", format!("node{host} fences itself"));
+        }
+        let (Some(fencer), Some(other)) = (self.hosts.get(&host), self.hosts.get(&victim)) else { return };
+        let same = fencer.group.is_some() && fencer.group == other.group && other.frozen.is_none();
+        let now = self.now;
+        let answers = other.daemon.as_ref().is_some_and(|daemon| {
+            daemon.frozen.is_none()
+                && daemon.node.quorate()
+                && daemon.quorate_since.is_some_and(|since| now - since > 2000)
+                && Some(daemon.node.state().quorate_round())
+                    == fencer.daemon.as_ref().map(|daemon| daemon.node.state().quorate_round())
+        });
+        if same && answers {
+            self.violated("S11", format!("node{host} fences node{victim}, a member that answers"));
+        }
+    }
+
+    /// What an executor tells of its host is what others may rely on.
+    pub(crate) fn truth_of_report(&mut self, host: NodeId, what: &What) {
+        let free = match what {
+            What::Outcome { service, outcome, .. } => match outcome {
+                WorkOutcome::StartFailed { .. }
+                | WorkOutcome::Stopped
+                | WorkOutcome::StrayStopped
+                | WorkOutcome::Looked { running: false } => Some(service.clone()),
+                _ => None,
+            },
+            What::Observation { service, seen: Seen::Gone { .. }, .. } => Some(service.clone()),
+            What::Inventory { running, .. } => {
+                for (service, held) in &mut self.truth.held {
+                    if !running.iter().any(|name| name == service.name()) {
+                        held.remove(&host);
+                    }
+                }
+                None
+            }
+            _ => None,
+        };
+        if let Some(held) = free.and_then(|service| self.truth.held.get_mut(&service)) {
+            held.remove(&host);
+        }
+    }
+}
