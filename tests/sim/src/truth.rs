@@ -39,7 +39,7 @@ pub(crate) struct Truth {
     /// Where a domain's process last died by itself.
     died: BTreeMap<String, NodeId>,
     /// When a service was restarted in place, since it was last moved or asked for (S6).
-    in_place: BTreeMap<ServiceName, (NodeId, Vec<u64>)>,
+    in_place: BTreeMap<ServiceName, (NodeId, BTreeMap<OwnershipEpoch, u64>)>,
     /// Some host's calendar jumped: windows of the cluster's time cannot be judged from outside.
     pub(crate) clock_jumped: bool,
     pub(crate) moved_by_hand: u64,
@@ -212,25 +212,26 @@ impl Sim {
             );
         }
         self.untouched(host, service, "started", true);
-        self.restarts(host, service);
+        self.restarts(host, service, epoch);
         self.truth.held.entry(service.clone()).or_default().insert(host);
     }
 
     /// No more restarts in place within the window than allowed (S6).
-    fn restarts(&mut self, host: NodeId, service: &ServiceName) {
+    fn restarts(&mut self, host: NodeId, service: &ServiceName, epoch: OwnershipEpoch) {
         let Some(vm) = self.shape.vms.iter().find(|vm| vm.name == service.name()) else { return };
         let (allowed, window) = (vm.max_restarts as usize, vm.expire_s * 1000);
         let died_here = self.truth.died.remove(&vm.name) == Some(host);
-        let (at, restarts) = self.truth.in_place.entry(service.clone()).or_insert((host, Vec::new()));
+        let (at, restarts) = self.truth.in_place.entry(service.clone()).or_insert((host, BTreeMap::new()));
         if *at != host {
-            (*at, *restarts) = (host, Vec::new());
+            (*at, *restarts) = (host, BTreeMap::new());
         }
         if !died_here {
             return;
         }
-        restarts.push(self.now);
+        // A start that is begun again, since its daemon died before it could report, is still one restart.
+        restarts.entry(epoch).or_insert(self.now);
         let since = if window == 0 { 0 } else { (self.now + 2000).saturating_sub(window) };
-        let recent = restarts.iter().filter(|at| **at >= since).count();
+        let recent = restarts.values().filter(|at| **at >= since).count();
         if allowed > 0 && recent > allowed && !self.truth.clock_jumped && self.truth.moved_by_hand == 0 {
             self.violated(
                 "S6",
