@@ -175,7 +175,9 @@ impl State {
         }
         if let Some(id) = record.rivals.keys().next() {
             let reason = format!("a copy runs on {}, which must be gone first", self.node_name(*id));
-            return Some(wait(Code::Again, reason));
+            // One on a member that is there is gone in moments; of another one nobody knows when.
+            let there = self.nodes.get(id).is_some_and(NodeRecord::in_view);
+            return Some(wait(if there { Code::Again } else { Code::Fencing }, reason));
         }
         // With one suspect it may be started there: that host's libvirt refuses a second copy. With two it may not.
         let alone = record.suspects.len() == 1;

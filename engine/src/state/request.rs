@@ -291,6 +291,8 @@ impl State {
                 record.frozen = true;
                 let frozen = event(EventKind::Service, Severity::Notice, "frozen: it is left untouched");
                 self.note_service(name, record, frozen, Cause::Before);
+                // Whoever waits for it to be started would wait until it is unfrozen.
+                self.answer(record, Code::Frozen, "it was frozen before it could be started".into());
                 (Code::Success, String::new())
             }
             _ => (Code::Again, format!("it is {}", record.phase.shown())),
