@@ -192,6 +192,14 @@ impl Sim {
         }
     }
 
+    /// A host's libvirt answers nothing for so long.
+    pub fn silence_libvirt(&mut self, host: NodeId, for_ms: u64) {
+        let until = self.now + for_ms;
+        if let Some(h) = self.hosts.get_mut(&host) {
+            h.hyper.silent_until = until;
+        }
+    }
+
     /// How many hosts were fenced or vouched for.
     #[must_use]
     pub fn fenced(&self) -> u64 {

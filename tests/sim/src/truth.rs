@@ -39,7 +39,7 @@ pub(crate) struct Truth {
     /// Where a domain's process last died by itself.
     died: BTreeMap<String, NodeId>,
     /// When a service was restarted in place, since it was last moved or asked for (S6).
-    in_place: BTreeMap<ServiceName, (NodeId, BTreeMap<OwnershipEpoch, u64>)>,
+    in_place: BTreeMap<ServiceName, (NodeId, OwnershipEpoch, BTreeMap<OwnershipEpoch, u64>)>,
     /// Some host's calendar jumped: windows of the cluster's time cannot be judged from outside.
     pub(crate) clock_jumped: bool,
     pub(crate) moved_by_hand: u64,
@@ -221,10 +221,12 @@ impl Sim {
         let Some(vm) = self.shape.vms.iter().find(|vm| vm.name == service.name()) else { return };
         let (allowed, window) = (vm.max_restarts as usize, vm.expire_s * 1000);
         let died_here = self.truth.died.remove(&vm.name) == Some(host);
-        let (at, restarts) = self.truth.in_place.entry(service.clone()).or_insert((host, BTreeMap::new()));
-        if *at != host {
+        let (at, last, restarts) = self.truth.in_place.entry(service.clone()).or_insert((host, epoch, BTreeMap::new()));
+        // A restart in place is one decision; with more of them the policy has moved on, even if only to the same host.
+        if *at != host || epoch > last.next() {
             (*at, *restarts) = (host, BTreeMap::new());
         }
+        *last = epoch;
         if !died_here {
             return;
         }

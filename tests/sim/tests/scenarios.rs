@@ -452,3 +452,17 @@ fn a_member_that_is_back_but_has_not_said_what_it_runs_is_waited_for_by_what_was
     assert_eq!(story.told(asked, enable), Code::Success);
     assert_eq!(story.runs_on("a"), Some(back.0));
 }
+
+#[test]
+fn a_request_that_waits_for_a_place_is_answered_when_its_service_is_frozen() {
+    let mut story = Story::of(3, &["a", "b"]);
+    assert_eq!(story.told(1, Request::Disable { service: vm("a") }), Code::Success);
+    // The member it is asked for has just come back and does not say what it runs.
+    story.sim.silence_libvirt(TWO, 60_000);
+    story.sim.kill_daemon(TWO);
+    story.run(3000);
+    let id = story.ask(1, Request::Enable { service: vm("a"), target: Some(TWO) });
+    story.run(100);
+    assert_eq!(story.told(1, Request::Freeze { service: vm("a") }), Code::Success);
+    story.until("it is answered", |story| story.answer(&id) == Some(Code::Frozen));
+}
