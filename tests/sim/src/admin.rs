@@ -23,6 +23,7 @@ impl Sim {
         if let Request::AcknowledgeFence { node } = request {
             self.truth.proven_off(*node);
         }
+        self.truth.asked_about(request.service());
         let cluster_ms = self.daemon(host).map_or(0, |daemon| daemon.node.state().time().0);
         let asked = self.truth.requests.entry(id.clone()).or_insert_with(|| Asked {
             request: request.clone(),

@@ -138,6 +138,7 @@ impl Sim {
 
     /// A guest's process dies.
     pub fn kill_guest(&mut self, host: NodeId, name: &str) {
+        self.truth.domain_died(host, name);
         self.end_domain(host, name, GoneReason::Died);
     }
 
@@ -203,5 +204,6 @@ impl Sim {
         if let Some(h) = self.hosts.get_mut(&host) {
             h.wall_skew += by_ms;
         }
+        self.truth.clock_jumped = true;
     }
 }

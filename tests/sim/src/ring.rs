@@ -42,6 +42,12 @@ impl Sim {
             .all(|id| self.hear(first, *id) && self.hosts.get(id).is_some_and(|host| host.group == Some(key)))
     }
 
+    /// How many hosts stand on the same ring as this one.
+    #[must_use]
+    pub fn ring_of(&self, host: NodeId) -> usize {
+        self.group_of(host).map_or(0, |group| group.hosts.len())
+    }
+
     pub(crate) fn group_of(&self, host: NodeId) -> Option<&Group> {
         self.groups.get(&self.hosts.get(&host)?.group?)
     }

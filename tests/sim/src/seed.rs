@@ -56,7 +56,7 @@ const HEALED_WITHIN: u64 = 900_000;
 pub fn run_seed(seed: u64, options: Options) -> Report {
     let mut rng = Rng::new(seed);
     let shape = Shape::draw(&mut rng, options.hosts);
-    let mut sim = Sim::new(shape, rng.next());
+    let mut sim = Sim::new(shape, rng.draw());
     sim.trace.live = options.trace;
     sim.trace.wire = options.wire;
     sim.power_on_all();

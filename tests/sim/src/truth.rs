@@ -36,6 +36,12 @@ pub(crate) struct Truth {
     applied: BTreeMap<(RoundId, Index), u64>,
     states: BTreeMap<(RoundId, Index), (NodeId, String)>,
     off: BTreeSet<NodeId>,
+    /// Where a domain's process last died by itself.
+    died: BTreeMap<String, NodeId>,
+    /// When a service was restarted in place, since it was last moved or asked for (S6).
+    in_place: BTreeMap<ServiceName, (NodeId, BTreeMap<OwnershipEpoch, u64>)>,
+    /// Some host's calendar jumped: windows of the cluster's time cannot be judged from outside.
+    pub(crate) clock_jumped: bool,
     pub(crate) moved_by_hand: u64,
     pub(crate) fenced: u64,
     pub(crate) starts: u64,
@@ -52,6 +58,7 @@ impl Truth {
 
     pub(crate) fn host_off(&mut self, host: NodeId) {
         self.off.insert(host);
+        self.died.retain(|_, at| *at != host);
     }
 
     /// A daemon that joins with a new boot proves that the former one is over.
@@ -60,6 +67,18 @@ impl Truth {
             self.held.values_mut().for_each(|hosts| {
                 hosts.remove(&host);
             });
+        }
+    }
+
+    pub(crate) fn domain_died(&mut self, host: NodeId, name: &str) {
+        self.died.insert(name.to_owned(), host);
+    }
+
+    /// Whatever somebody asks begins a new count of restarts.
+    pub(crate) fn asked_about(&mut self, service: Option<&ServiceName>) {
+        if let Some(service) = service {
+            self.in_place.remove(service);
+            self.died.remove(service.name());
         }
     }
 
@@ -193,7 +212,32 @@ impl Sim {
             );
         }
         self.untouched(host, service, "started", true);
+        self.restarts(host, service, epoch);
         self.truth.held.entry(service.clone()).or_default().insert(host);
+    }
+
+    /// No more restarts in place within the window than allowed (S6).
+    fn restarts(&mut self, host: NodeId, service: &ServiceName, epoch: OwnershipEpoch) {
+        let Some(vm) = self.shape.vms.iter().find(|vm| vm.name == service.name()) else { return };
+        let (allowed, window) = (vm.max_restarts as usize, vm.expire_s * 1000);
+        let died_here = self.truth.died.remove(&vm.name) == Some(host);
+        let (at, restarts) = self.truth.in_place.entry(service.clone()).or_insert((host, BTreeMap::new()));
+        if *at != host {
+            (*at, *restarts) = (host, BTreeMap::new());
+        }
+        if !died_here {
+            return;
+        }
+        // A start that is begun again, since its daemon died before it could report, is still one restart.
+        restarts.entry(epoch).or_insert(self.now);
+        let since = if window == 0 { 0 } else { (self.now + 2000).saturating_sub(window) };
+        let recent = restarts.values().filter(|at| **at >= since).count();
+        if allowed > 0 && recent > allowed && !self.truth.clock_jumped && self.truth.moved_by_hand == 0 {
+            self.violated(
+                "S6",
+                format!("{service} is restarted in place for the {recent}. time; {allowed} are allowed"),
+            );
+        }
     }
 
     pub(crate) fn begins_migration(&mut self, host: NodeId, service: &ServiceName, to: NodeId) {
@@ -257,13 +301,15 @@ impl Sim {
     /// What an executor tells of its host is what others may rely on.
     pub(crate) fn truth_of_report(&mut self, host: NodeId, what: &What) {
         let free = match what {
-            What::Outcome { service, outcome, .. } => match outcome {
-                WorkOutcome::StartFailed { .. }
-                | WorkOutcome::Stopped
-                | WorkOutcome::StrayStopped
-                | WorkOutcome::Looked { running: false } => Some(service.clone()),
-                _ => None,
-            },
+            What::Outcome {
+                service,
+                outcome:
+                    WorkOutcome::StartFailed { .. }
+                    | WorkOutcome::Stopped
+                    | WorkOutcome::StrayStopped
+                    | WorkOutcome::Looked { running: false },
+                ..
+            } => Some(service.clone()),
             What::Observation { service, seen: Seen::Gone { .. }, .. } => Some(service.clone()),
             What::Inventory { running, .. } => {
                 for (service, held) in &mut self.truth.held {

@@ -8,11 +8,9 @@ const SEEDS: u64 = 150;
 fn run(seeds: std::ops::Range<u64>) {
     for seed in seeds {
         let report = run_seed(seed, Options { steps: 1200, ..Options::default() });
-        if let Some((violation, trace)) = report.failure {
-            panic!(
-                "{trace}\nseed {seed}: {violation}\nsee all of it: cargo run -p belay-sim -- --seed {seed} --steps 1200 --trace"
-            );
-        }
+        let broken = report.failure.map(|(violation, trace)| format!("{trace}\n{violation}"));
+        let again = format!("cargo run -p belay-sim -- --seed {seed} --steps 1200 --trace");
+        assert!(broken.is_none(), "{}\nseed {seed}; see all of it: {again}", broken.unwrap_or_default());
     }
 }
 
