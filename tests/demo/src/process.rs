@@ -172,7 +172,13 @@ mod tests {
             let mut command = Command::new("sleep");
             command.arg("600").env("BELAY_SOCKET", folder.path().join("node1/control.sock")).stdin(Stdio::null());
             host.map(|host| command.env(HOST_VARIABLE, host));
-            command.spawn().unwrap()
+            let child = command.spawn().unwrap();
+            // For a moment after exec the kernel shows no environment yet, and nobody's mark.
+            let environment = format!("/proc/{}/environ", child.id());
+            while std::fs::read(&environment).unwrap().is_empty() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            child
         };
         let (mut daemon, mut other, mut shell) =
             (sleep(Some(&host)), sleep(Some(&folder.path().join("node2"))), sleep(None));
