@@ -18,6 +18,8 @@
 mod commit;
 mod proposals;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 use crate::state::State;
 use crate::state::work::Assignments;

@@ -96,6 +96,11 @@ impl State {
         }
         record.rivals.insert(from, rival);
         record.decided = self.index;
+        if rival == Rival::AskingOwner {
+            // Each question has an epoch of its own: the answer to an earlier one must not pass for the answer to this,
+            // nor may whoever answered believe that it is the same question still.
+            record.epoch = record.epoch.next();
+        }
         let text = format!("a copy runs on {} {words}", self.node_name(from));
         let seen = HistoryEvent { node: Some(from), ..event(EventKind::Observation, Severity::Critical, text) };
         self.note_service(name, record, seen, Cause::Before);

@@ -371,3 +371,23 @@ fn describe(state: &State, request: &Request) -> String {
         _ => format!("{verb} it"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_outlives_a_calendar_that_jumps_but_not_the_entries_that_follow_it() {
+        let service: ServiceName = "vm:a".parse().unwrap();
+        let id: RequestId = "r".parse().unwrap();
+        let answer = Some(Verdict { code: Code::Success, reason: String::new(), owner: None });
+        let request = Request::Stop { service };
+        let record = RequestRecord { request, by: "root".into(), asked: Timestamp(0), answer, answered_at: Index(10) };
+        let mut requests = BTreeMap::from([(id.clone(), record)]);
+        let days_later = Timestamp(0) + Span::seconds(1_000_000);
+        prune(&mut requests, days_later, Index(11));
+        assert!(requests.contains_key(&id));
+        prune(&mut requests, days_later, Index(1000));
+        assert!(requests.is_empty());
+    }
+}

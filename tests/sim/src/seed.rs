@@ -162,7 +162,7 @@ impl Sim {
                 return about("has requests left");
             }
             if record.rivals.values().any(|rival| *rival != Rival::Tolerated) {
-                return about("has a second copy");
+                return about(&format!("has copies {:?}", record.rivals));
             }
             match &record.phase {
                 _ if record.frozen => None,

@@ -223,15 +223,17 @@ impl Sim {
         let died_here = self.truth.died.remove(&vm.name) == Some(host);
         let (at, last, restarts) = self.truth.in_place.entry(service.clone()).or_insert((host, epoch, BTreeMap::new()));
         // A restart in place is one decision; with more of them the policy has moved on, even if only to the same host.
-        if *at != host || epoch > last.next() {
+        let moved_on = *at != host || epoch > last.next();
+        if moved_on {
             (*at, *restarts) = (host, BTreeMap::new());
         }
+        let begun_again = *last == epoch && !moved_on;
         *last = epoch;
-        if !died_here {
+        // One that is begun again, since its daemon died before it could report, is still the same.
+        if moved_on || begun_again || !died_here {
             return;
         }
-        // A start that is begun again, since its daemon died before it could report, is still one restart.
-        restarts.entry(epoch).or_insert(self.now);
+        restarts.insert(epoch, self.now);
         let since = if window == 0 { 0 } else { (self.now + 2000).saturating_sub(window) };
         let recent = restarts.values().filter(|at| **at >= since).count();
         if allowed > 0 && recent > allowed && !self.truth.clock_jumped && self.truth.moved_by_hand == 0 {

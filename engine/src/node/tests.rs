@@ -1,0 +1,168 @@
+//! One node, fed by hand: what it says to verdicts that come late, and to a history that replaces its own.
+
+use super::{Action, Event, History, Identity, Node, Now};
+use crate::state::State;
+use belay_proto::entry::{ENTRY_VERSION, Entry, Request, View, What};
+use belay_proto::ring::{Hello, RingId, RingMessage, RoundId, SnapshotPart};
+use belay_proto::{Code, Incarnation, Index, NodeId, RequestId, Timestamp};
+use std::collections::VecDeque;
+
+const ME: NodeId = NodeId(1);
+const PEER: NodeId = NodeId(2);
+const CONF: &str = r#"<cluster name="c" config_version="1"><clusternodes><clusternode name="one" nodeid="1"/></clusternodes>
+<rm><vm name="a" path="/vms"/></rm></cluster>"#;
+
+fn ring(sequence: u64) -> RingId {
+    RingId { representative: ME, sequence }
+}
+
+/// A node whose ring delivers when told to.
+struct Fed {
+    node: Node,
+    sent: VecDeque<RingMessage>,
+    persists: bool,
+}
+
+impl Fed {
+    /// Quorate by itself, with a configuration, everything on disk.
+    fn quorate() -> Self {
+        let boot = "boot".parse().unwrap();
+        let identity = Identity { node: ME, boot, incarnation: Incarnation(1), software: "test".into() };
+        let now = Now { mono_ms: 0, wall: Timestamp(1000) };
+        let mut fed = Self { node: Node::new(identity, State::new(), now), sent: VecDeque::new(), persists: true };
+        fed.step(Event::ConfigFile { version: 1, text: CONF.into() });
+        fed.step(Event::RingView { ring: ring(1), members: vec![ME], hosts: vec![ME] });
+        fed.step(Event::RingQuorum { ring: ring(1), quorate: true });
+        fed.deliver();
+        assert!(fed.node.quorate() && fed.node.state().config().is_some());
+        fed
+    }
+
+    fn step(&mut self, event: Event) -> Vec<Action> {
+        let now = Now { mono_ms: 0, wall: Timestamp(1000) };
+        let mut actions = self.node.step(now, event);
+        for action in &actions {
+            if let Action::Propose(message) = action {
+                self.sent.push_back(message.clone());
+            }
+        }
+        let last = actions.iter().find_map(|action| match action {
+            Action::Persist(records) => records.last().map(|record| (record.history, record.index)),
+            _ => None,
+        });
+        if let Some((history, index)) = last.filter(|_| self.persists) {
+            actions.extend(self.step(Event::Persisted { history, index }));
+        }
+        actions
+    }
+
+    /// Delivers all that was sent, and what is sent because of it.
+    fn deliver(&mut self) -> Vec<Action> {
+        let mut actions = Vec::new();
+        while let Some(message) = self.sent.pop_front() {
+            actions.extend(self.hear(ME, message));
+        }
+        actions
+    }
+
+    fn hear(&mut self, from: NodeId, message: RingMessage) -> Vec<Action> {
+        self.step(Event::RingMessage { from, message })
+    }
+
+    /// A peer joins whose history is the more advanced one.
+    fn meets_a_peer_that_is_ahead(&mut self) -> Vec<Action> {
+        let mut ahead = self.node.state().clone();
+        let round = RoundId { initiator: PEER, incarnation: Incarnation(1), serial: 1 };
+        let view = View { round, ring: ring(2), members: Vec::new(), hosts: vec![PEER] };
+        for what in [What::View(view), What::Tick, What::Tick] {
+            ahead.apply(&Entry { version: ENTRY_VERSION, from: PEER, time: Timestamp(2000), what });
+        }
+        self.step(Event::RingView { ring: ring(3), members: vec![ME, PEER], hosts: vec![ME, PEER] });
+        let opened = self.sent.iter().find_map(|message| match message {
+            RingMessage::Sync { round, .. } => Some(*round),
+            _ => None,
+        });
+        let round = opened.unwrap();
+        self.deliver();
+        let boot = "other".parse().unwrap();
+        let (progress, quorate_round) = (ahead.progress(), ahead.quorate_round());
+        let software = String::new();
+        let hello = Hello { round, boot, incarnation: Incarnation(1), progress, quorate_round, software };
+        self.hear(PEER, RingMessage::Hello(hello));
+        let part = SnapshotPart { round, part: 0, parts: 1, data: ahead.snapshot() };
+        self.hear(PEER, RingMessage::Snapshot(part))
+    }
+}
+
+fn acknowledged(actions: &[Action]) -> Option<Index> {
+    actions.iter().rev().find_map(|action| match action {
+        Action::Propose(RingMessage::Persisted { index, .. }) => Some(*index),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_verdict_that_changes_back_before_its_message_is_in_order_makes_the_view_quorate_again() {
+    let mut fed = Fed::quorate();
+    fed.step(Event::RingQuorum { ring: ring(1), quorate: false });
+    fed.step(Event::RingQuorum { ring: ring(1), quorate: true });
+    fed.deliver();
+    assert!(fed.node.quorate());
+}
+
+#[test]
+fn a_late_verdict_on_a_former_ring_does_not_hold_executors_back_for_ever() {
+    let mut fed = Fed::quorate();
+    fed.step(Event::RingQuorum { ring: ring(0), quorate: false });
+    let actions = fed.step(Event::RingQuorum { ring: ring(1), quorate: true });
+    assert!(actions.contains(&Action::Quorate(true)));
+}
+
+#[test]
+fn what_reaches_the_disk_of_a_replaced_history_counts_for_nothing() {
+    let mut fed = Fed::quorate();
+    let actions = fed.meets_a_peer_that_is_ahead();
+    let taken = actions.iter().find_map(|action| match action {
+        Action::PersistSnapshot { history, index, .. } => Some((*history, *index)),
+        _ => None,
+    });
+    let (history, index) = taken.unwrap();
+    let late = fed.step(Event::Persisted { history: History(history.0 - 1), index });
+    assert_eq!(acknowledged(&late), Some(Index(0)));
+    let written = fed.step(Event::Persisted { history, index });
+    assert_eq!(acknowledged(&written), Some(index));
+}
+
+#[test]
+fn after_a_history_was_taken_over_no_work_is_handed_out_before_its_term_is_committed() {
+    let mut fed = Fed::quorate();
+    fed.meets_a_peer_that_is_ahead();
+    fed.persists = false;
+    fed.step(Event::RingQuorum { ring: ring(3), quorate: true });
+    let actions = fed.deliver();
+    assert!(fed.node.quorate());
+    assert!(!actions.iter().any(|action| matches!(action, Action::Assign(_))), "{actions:?}");
+    fed.step(Event::Persisted { history: fed.node.history(), index: fed.node.state().index() });
+    assert!(fed.deliver().iter().any(|action| matches!(action, Action::Assign(_))));
+}
+
+#[test]
+fn who_waits_for_a_request_that_a_lost_history_had_taken_in_is_told_to_ask_again() {
+    let mut fed = Fed::quorate();
+    fed.persists = false;
+    let id: RequestId = "r".parse().unwrap();
+    let request = Request::Disable { service: "vm:a".parse().unwrap() };
+    // What the peer has does not contain it: it is made from the state before.
+    let before = fed.node.state().clone();
+    fed.step(Event::Submit { id: id.clone(), by: "root".into(), request });
+    fed.deliver();
+    assert!(fed.node.state().knows_request(&id));
+    fed.node.state = before;
+    fed.meets_a_peer_that_is_ahead();
+    fed.step(Event::RingQuorum { ring: ring(3), quorate: true });
+    let told = fed.deliver().into_iter().find_map(|action| match action {
+        Action::Reply { id, verdict } => Some((id, verdict.code)),
+        _ => None,
+    });
+    assert_eq!(told, Some((id, Code::Again)));
+}
