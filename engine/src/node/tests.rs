@@ -26,11 +26,15 @@ struct Fed {
 impl Fed {
     /// Quorate by itself, with a configuration, everything on disk.
     fn quorate() -> Self {
+        Self::with(CONF)
+    }
+
+    fn with(conf: &str) -> Self {
         let boot = "boot".parse().unwrap();
         let identity = Identity { node: ME, boot, incarnation: Incarnation(1), software: "test".into() };
         let now = Now { mono_ms: 0, wall: Timestamp(1000) };
         let mut fed = Self { node: Node::new(identity, State::new(), now), sent: VecDeque::new(), persists: true };
-        fed.step(Event::ConfigFile { version: 1, text: CONF.into() });
+        fed.step(Event::ConfigFile { version: 1, text: conf.into() });
         fed.step(Event::RingView { ring: ring(1), members: vec![ME], hosts: vec![ME] });
         fed.step(Event::RingQuorum { ring: ring(1), quorate: true });
         fed.deliver();
@@ -99,6 +103,16 @@ fn acknowledged(actions: &[Action]) -> Option<Index> {
         Action::Propose(RingMessage::Persisted { index, .. }) => Some(*index),
         _ => None,
     })
+}
+
+#[test]
+fn the_votes_of_living_hosts_without_daemons_make_no_view_quorate() {
+    let two = CONF.replace("</clusternodes>", r#"<clusternode name="two" nodeid="2"/></clusternodes>"#);
+    let mut fed = Fed::with(&two);
+    fed.step(Event::RingView { ring: ring(2), members: vec![ME], hosts: vec![ME, PEER] });
+    fed.step(Event::RingQuorum { ring: ring(2), quorate: true });
+    fed.deliver();
+    assert!(!fed.node.quorate());
 }
 
 #[test]
