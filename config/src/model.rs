@@ -5,7 +5,7 @@
 use crate::secret::Masked;
 use belay_proto::{NodeId, ServiceName, Span};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -48,6 +48,8 @@ pub struct Cluster {
     pub fence_devices: BTreeMap<String, FenceDevice>,
     /// `rm/failoverdomains/failoverdomain` by name in lower case, since the reference matches names without case.
     pub failover_domains: BTreeMap<String, FailoverDomain>,
+    /// `rm/placement`: what all placement minds.
+    pub placement: Placement,
     /// `rm/vm` by full name (`vm:web1`).
     pub vms: BTreeMap<ServiceName, Vm>,
 }
@@ -63,6 +65,10 @@ pub struct Node {
     pub votes: u32,
     /// `fence/method` in document order.
     pub methods: Vec<Method>,
+    /// `@memory`: what VMs may use, in MiB; what the host reports if not given.
+    pub memory_mib: Option<u64>,
+    /// `@cpus`: logical CPUs for VMs; what the host reports if not given.
+    pub cpus: Option<u32>,
 }
 
 /// A way to fence a member. It succeeds when all its devices do, in order.
@@ -116,13 +122,20 @@ pub struct FenceDaemon {
     pub post_join_delay: Span,
     /// After a member was lost, wait this long (0 s).
     pub post_fail_delay: Span,
+    /// How long a daemon may be away from a host that is alive before the host is fenced (30 s).
+    pub daemon_grace: Span,
     /// Do not fence at start whoever is absent.
     pub clean_start: bool,
 }
 
 impl Default for FenceDaemon {
     fn default() -> Self {
-        Self { post_join_delay: Span::seconds(6), post_fail_delay: Span::ZERO, clean_start: false }
+        Self {
+            post_join_delay: Span::seconds(6),
+            post_fail_delay: Span::ZERO,
+            daemon_grace: Span::seconds(30),
+            clean_start: false,
+        }
     }
 }
 
@@ -139,6 +152,62 @@ pub struct FailoverDomain {
     pub nofailback: bool,
     /// Members in document order with their priority (1 best to 100; 0 where not given).
     pub members: Vec<(NodeId, u8)>,
+}
+
+/// `rm/placement`: limits and rules for all services. An old file has none of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// Whether a host may be given more memory or CPUs than it has (no).
+    pub overcommit: bool,
+    /// How many virtual CPUs may share a logical one (4).
+    pub cpu_ratio: u32,
+    /// How many VMs a host starts at once (8).
+    pub max_starts: u32,
+    /// How many VMs a host migrates at once, in either direction (2).
+    pub max_migrations: u32,
+    /// `affinity` and `anti-affinity`, in document order.
+    pub affinities: Vec<Affinity>,
+}
+
+impl Default for Placement {
+    fn default() -> Self {
+        Self { overcommit: false, cpu_ratio: 4, max_starts: 8, max_migrations: 2, affinities: Vec::new() }
+    }
+}
+
+/// VMs that belong together, or apart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Affinity {
+    /// `@name`.
+    pub name: String,
+    /// Together on one host (`affinity`), or no two on the same (`anti-affinity`).
+    pub together: bool,
+    /// `@required`: rather not run than break it (no).
+    pub required: bool,
+    /// `@vms`.
+    pub vms: BTreeSet<ServiceName>,
+}
+
+/// How strictly a service depends on another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DependMode {
+    /// It is stopped when the other one stops.
+    #[default]
+    Hard,
+    /// It only waits for the other one to start.
+    Soft,
+}
+
+/// What it means when a guest powers itself off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GuestShutdown {
+    /// A failure, to be recovered.
+    #[default]
+    Recover,
+    /// The guest's user wanted it so: it stays off until an administrator enables it.
+    Stop,
 }
 
 /// What to do when a service fails (rgmanager.md §5.1).
@@ -184,6 +253,18 @@ pub struct Vm {
     pub max_restarts: u32,
     /// The window; zero means that restarts are never forgotten.
     pub restart_expire_time: Span,
+    /// `@priority`: the order in which VMs are started, lower first (0, before all others).
+    pub priority: u32,
+    /// `@depend`: started only while this one is.
+    pub depend: Option<ServiceName>,
+    /// `@depend_mode`.
+    pub depend_mode: DependMode,
+    /// `@guest_shutdown`: `recover` or `stop`.
+    pub guest_shutdown: GuestShutdown,
+    /// `@memory` in MiB; what its definition says if not given.
+    pub memory_mib: Option<u64>,
+    /// `@vcpus`; what its definition says if not given.
+    pub vcpus: Option<u32>,
     /// The definition's file.
     pub xmlfile: Option<String>,
     /// Folders searched for `<name>` and then `<name>.xml`, as a colon-separated list.
@@ -220,6 +301,12 @@ impl Vm {
             recovery: Recovery::Restart,
             max_restarts: 0,
             restart_expire_time: Span::ZERO,
+            priority: 0,
+            depend: None,
+            depend_mode: DependMode::Hard,
+            guest_shutdown: GuestShutdown::Recover,
+            memory_mib: None,
+            vcpus: None,
             xmlfile: None,
             path: Vec::new(),
             migrate: Migration::Live,
@@ -280,7 +367,7 @@ mod tests {
     fn cluster(names: &[&str]) -> Cluster {
         let node = |(index, name): (u32, &&str)| {
             let id = NodeId(index + 1);
-            (id, Node { id, name: (*name).to_owned(), votes: 1, methods: Vec::new() })
+            (id, Node { id, name: (*name).to_owned(), votes: 1, methods: Vec::new(), memory_mib: None, cpus: None })
         };
         Cluster { nodes: (0..).zip(names).map(node).collect(), ..Cluster::default() }
     }

@@ -23,7 +23,7 @@ const DIR: &str = "BELAY_TEST_STORE_DIR";
 
 /// An entry whose text depends on its index, so that a mixed-up one is recognised, with one event.
 fn record(index: u64) -> Record {
-    let request = Request::Enable { service: format!("vm:v{index}").parse().unwrap(), target: None };
+    let request = Request::Enable { service: format!("vm:v{index}").parse().unwrap(), target: None, by_domain: false };
     let what = What::Request { id: format!("r{index}").parse().unwrap(), by: "root".to_owned(), request };
     let entry = Entry { version: ENTRY_VERSION, from: NodeId(1), time: Timestamp(index), what };
     let event = HistoryEvent {

@@ -3,9 +3,9 @@
 //! [`INTERFACE`]; these types are its rows.
 
 use crate::code::Code;
-use crate::entry::Request;
 use crate::history::HistoryEvent;
 use crate::ids::{Index, NodeId, OwnershipEpoch, RequestId, ServiceName, Term};
+use crate::request::{NodeMode, Request};
 use crate::service::ServiceState;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -42,12 +42,29 @@ pub struct Status {
     pub time: Timestamp,
     /// Milliseconds since this host last heard from the ring.
     pub age_ms: u64,
+    /// Whether services are locked (`clusvcadm -l`): nothing is started or recovered.
+    #[serde(default)]
+    pub locked: bool,
+    /// Set while the cluster is disarmed: nothing is fenced or recovered.
+    #[serde(default)]
+    pub disarmed: Option<Disarmed>,
     /// All configured members, ascending by id, then members that are not configured.
     pub members: Vec<MemberStatus>,
     /// All services, in byte order of their names.
     pub services: Vec<ServiceStatus>,
     /// What needs a person, most urgent first: each a sentence with what to do.
     pub alarms: Vec<String>,
+}
+
+/// A time in which nothing is fenced or recovered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disarmed {
+    /// When it ends by itself.
+    pub until: Timestamp,
+    /// Why.
+    pub reason: String,
+    /// Who asked for it.
+    pub by: String,
 }
 
 /// What a daemon is doing.
@@ -79,6 +96,9 @@ pub struct MemberStatus {
     pub configured: bool,
     /// What the cluster knows of it.
     pub state: MemberState,
+    /// What it is used for.
+    #[serde(default)]
+    pub mode: NodeMode,
     /// One sentence on it: being fenced, waiting for what, since when.
     pub detail: String,
 }
@@ -233,7 +253,7 @@ mod tests {
     #[test]
     fn a_request_is_an_object_with_one_field_set() {
         let service: ServiceName = "vm:web1".parse().unwrap();
-        let enable = Request::Enable { service: service.clone(), target: None };
+        let enable = Request::Enable { service: service.clone(), target: None, by_domain: false };
         assert_eq!(submit(r#"{"enable":{"service":"vm:web1"}}"#).unwrap(), enable);
         let explicit = r#"{"enable":{"service":"vm:web1","target":null},"disable":null,"acknowledge_fence":null}"#;
         assert_eq!(submit(explicit).unwrap(), enable);

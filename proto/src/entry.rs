@@ -3,10 +3,13 @@
 //! Members propose entries through the ring; every member applies the same ones in the same order to the same state.
 //! An entry says what was asked, seen or done. It never says what to do: that is derived from the state.
 
+use crate::facts::{HostFacts, Size};
 use crate::ids::{BootId, Incarnation, NodeId, OwnershipEpoch, RequestId, ServiceName};
+pub use crate::request::{NodeMode, Request};
 use crate::ring::{RingId, RoundId};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The version of entries and snapshots that this build writes.
 pub const ENTRY_VERSION: u16 = 1;
@@ -70,6 +73,13 @@ pub enum What {
         /// Names of all domains whose process exists. A domain that is not listed does not run there.
         running: Vec<DomainName>,
     },
+    /// What the proposer's host offers to VMs, and how big the domains are that it knows. Said again when it changes.
+    Facts {
+        /// The host.
+        host: HostFacts,
+        /// Domains by name; those it does not list keep the size that was last reported.
+        domains: BTreeMap<DomainName, Size>,
+    },
     /// An attempt to fence ended.
     FenceOutcome {
         /// Whom.
@@ -124,99 +134,6 @@ pub struct Member {
     /// Whether its own state was quorate in a history that is not this one: both sides of a split were quorate, and
     /// this member was on the side that did not win.
     pub diverged: bool,
-}
-
-/// What an administrator can ask for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Request {
-    /// Start it, and keep it running (`clusvcadm -e`).
-    Enable {
-        /// What.
-        service: ServiceName,
-        /// Where, if it matters (`-m`).
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        target: Option<NodeId>,
-    },
-    /// Stop it, and keep it stopped (`-d`).
-    Disable {
-        /// What.
-        service: ServiceName,
-    },
-    /// Stop it until something gives a reason to start it again (`-s`).
-    Stop {
-        /// What.
-        service: ServiceName,
-    },
-    /// Stop it and start it where it was (`-R`).
-    Restart {
-        /// What.
-        service: ServiceName,
-    },
-    /// Stop it and start it elsewhere (`-r`).
-    Relocate {
-        /// What.
-        service: ServiceName,
-        /// Where, if it matters (`-m`).
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        target: Option<NodeId>,
-    },
-    /// Move it without a stop (`-M`).
-    Migrate {
-        /// What.
-        service: ServiceName,
-        /// Where.
-        target: NodeId,
-    },
-    /// Leave it untouched until unfrozen (`-Z`).
-    Freeze {
-        /// What.
-        service: ServiceName,
-    },
-    /// Manage it again (`-U`).
-    Unfreeze {
-        /// What.
-        service: ServiceName,
-    },
-    /// A person vouches that this host is off (`belay ack-fence`): the manual proof of design S2.
-    AcknowledgeFence {
-        /// Which host.
-        node: NodeId,
-    },
-}
-
-impl Request {
-    /// The service it is about, if any.
-    #[must_use]
-    pub fn service(&self) -> Option<&ServiceName> {
-        match self {
-            Self::Enable { service, .. }
-            | Self::Disable { service }
-            | Self::Stop { service }
-            | Self::Restart { service }
-            | Self::Relocate { service, .. }
-            | Self::Migrate { service, .. }
-            | Self::Freeze { service }
-            | Self::Unfreeze { service } => Some(service),
-            Self::AcknowledgeFence { .. } => None,
-        }
-    }
-
-    /// The verb for it, as the commands name it.
-    #[must_use]
-    pub fn verb(&self) -> &'static str {
-        match self {
-            Self::Enable { .. } => "enable",
-            Self::Disable { .. } => "disable",
-            Self::Stop { .. } => "stop",
-            Self::Restart { .. } => "restart",
-            Self::Relocate { .. } => "relocate",
-            Self::Migrate { .. } => "migrate",
-            Self::Freeze { .. } => "freeze",
-            Self::Unfreeze { .. } => "unfreeze",
-            Self::AcknowledgeFence { .. } => "acknowledge fencing",
-        }
-    }
 }
 
 /// How a piece of work on a service ended. "Unknown" is no outcome: whoever does not know keeps looking (design S8).

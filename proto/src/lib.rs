@@ -8,13 +8,17 @@ pub mod agent;
 pub mod code;
 pub mod control;
 pub mod entry;
+pub mod facts;
 pub mod history;
 pub mod ids;
+pub mod request;
 pub mod ring;
 pub mod service;
 pub mod time;
 
 pub use code::Code;
+pub use facts::{HostFacts, Size};
 pub use ids::{BootId, Incarnation, Index, NodeId, OwnershipEpoch, RequestId, ServiceName, Term};
+pub use request::{NodeMode, Request};
 pub use service::ServiceState;
 pub use time::{Span, Timestamp};

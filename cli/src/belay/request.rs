@@ -33,7 +33,7 @@ pub(super) fn run(socket: &Path, verb: Verb, of: &Of, to: Option<&str>, console:
     let member = to.map(|name| member_meant(&status, name)).transpose().map_err(|text| no_member(&text))?;
     let target = member.map(|member| member.id);
     let request = match (verb, target) {
-        (Verb::Enable, target) => Request::Enable { service, target },
+        (Verb::Enable, target) => Request::Enable { service, target, by_domain: false },
         (Verb::Relocate, target) => Request::Relocate { service, target },
         (Verb::Migrate, Some(target)) => Request::Migrate { service, target },
         (Verb::Migrate, None) => return Err(Trouble::told(2, "belay: a migration needs --to NODE")),

@@ -115,7 +115,7 @@ fn progress(action: Action, group: &str, target: Option<&MemberStatus>) -> Strin
 fn request(action: Action, service: ServiceName, target: Option<&MemberStatus>) -> Option<Request> {
     let target = target.map(|target| target.id);
     Some(match action {
-        Action::Enable => Request::Enable { service, target },
+        Action::Enable => Request::Enable { service, target, by_domain: false },
         Action::Disable => Request::Disable { service },
         Action::Stop => Request::Stop { service },
         Action::Restart => Request::Restart { service },

@@ -113,8 +113,8 @@ fn each_verb_asks_for_what_it_says() {
     let world = World::new(Script::new(alpha()));
     let guest = || "vm:guest1".parse().unwrap();
     for (line, request) in [
-        ("belay enable guest1", Request::Enable { service: guest(), target: None }),
-        ("belay enable guest1 --to 2", Request::Enable { service: guest(), target: Some(NodeId(2)) }),
+        ("belay enable guest1", Request::Enable { service: guest(), target: None, by_domain: false }),
+        ("belay enable guest1 --to 2", Request::Enable { service: guest(), target: Some(NodeId(2)), by_domain: false }),
         ("belay disable guest1", Request::Disable { service: guest() }),
         ("belay stop guest1", Request::Stop { service: guest() }),
         ("belay restart guest1", Request::Restart { service: guest() }),

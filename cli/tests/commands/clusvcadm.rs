@@ -19,13 +19,18 @@ fn each_action_is_asked_for_and_reported_in_the_references_words() {
     let web = || "service:web".parse().unwrap();
     let guest = || "vm:guest1".parse().unwrap();
     for (name, owner, line, request) in [
-        ("clusvcadm_enable", 1, "clusvcadm -e web", Request::Enable { service: web(), target: None }),
-        ("clusvcadm_enable_follow", 1, "clusvcadm -e web -F", Request::Enable { service: web(), target: None }),
+        ("clusvcadm_enable", 1, "clusvcadm -e web", Request::Enable { service: web(), target: None, by_domain: false }),
+        (
+            "clusvcadm_enable_follow",
+            1,
+            "clusvcadm -e web -F",
+            Request::Enable { service: web(), target: None, by_domain: false },
+        ),
         (
             "clusvcadm_enable_on",
             2,
             "clusvcadm -e web -n node2.example.com",
-            Request::Enable { service: web(), target: Some(NodeId(2)) },
+            Request::Enable { service: web(), target: Some(NodeId(2)), by_domain: false },
         ),
         ("clusvcadm_disable", 0, "clusvcadm -d web", Request::Disable { service: web() }),
         ("clusvcadm_stop", 0, "clusvcadm -s web", Request::Stop { service: web() }),

@@ -29,6 +29,7 @@ pub(crate) fn member(id: u32, name: &str, online: bool) -> MemberStatus {
         local: id == 1,
         configured: true,
         state: if online { MemberState::Online } else { MemberState::Lost },
+        mode: belay_proto::NodeMode::Active,
         detail: if online { String::new() } else { "being fenced, attempt 2".to_owned() },
     }
 }
@@ -82,6 +83,8 @@ pub(crate) fn alpha() -> Status {
             service("service:web", ServiceState::Started, 1, 2),
             guest,
         ],
+        locked: false,
+        disarmed: None,
         alarms: vec!["node3.example.com cannot be fenced: check its BMC, or: belay ack-fence node3".to_owned()],
     }
 }

@@ -191,6 +191,7 @@ pub(super) fn fence_daemon(element: Option<Xml<'_>>, findings: &mut Findings<'_>
     FenceDaemon {
         post_join_delay: delay(&mut values, "post_join_delay", default.post_join_delay),
         post_fail_delay: delay(&mut values, "post_fail_delay", default.post_fail_delay),
+        daemon_grace: Span::seconds(30),
         clean_start: values.flag("clean_start", default.clean_start, Old::Integer),
     }
 }

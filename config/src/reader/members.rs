@@ -83,7 +83,7 @@ pub(super) fn read(
         };
         members.names.insert(name.clone(), id);
         if let Some(id) = id {
-            members.nodes.insert(id, Node { id, name, votes, methods });
+            members.nodes.insert(id, Node { id, name, votes, methods, memory_mib: None, cpus: None });
         }
     }
     if elements.is_empty() {

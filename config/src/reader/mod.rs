@@ -16,7 +16,7 @@ mod values;
 mod vms;
 mod xml;
 
-use crate::model::{Cluster, Validated};
+use crate::model::{Cluster, Placement, Validated};
 use crate::reading::Reading;
 use crate::source::Source;
 use findings::Findings;
@@ -97,6 +97,7 @@ fn cluster(root: Xml<'_>, findings: &mut Findings<'_>) -> Cluster {
     let failover_domains = domains::read(&parts.rm, &members, findings);
     let vms = vms::read(&parts.rm, &members, &failover_domains, findings);
     Cluster {
+        placement: Placement::default(),
         name,
         version,
         nodes: members.into_nodes(),

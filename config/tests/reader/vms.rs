@@ -1,5 +1,5 @@
 use super::{found, model, said, with_rm};
-use belay_config::model::{Migration, Recovery, Vm};
+use belay_config::model::{DependMode, GuestShutdown, Migration, Recovery, Vm};
 use belay_proto::{ServiceName, Span};
 
 /// A VM with these attributes besides its name and path.
@@ -72,6 +72,12 @@ fn every_attribute_that_is_acted_on_reaches_the_model() {
         start_timeout: Span::seconds(30),
         stop_timeout: Span::seconds(120),
         migrate_timeout: Span::seconds(90),
+        priority: 0,
+        depend: None,
+        depend_mode: DependMode::Hard,
+        guest_shutdown: GuestShutdown::Recover,
+        memory_mib: None,
+        vcpus: None,
     };
     assert_eq!(named(&text, "web"), expected);
 }

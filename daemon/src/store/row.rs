@@ -84,6 +84,7 @@ pub(super) fn kind(what: &What) -> &'static str {
         What::Observation { .. } => "observation",
         What::Inventory { .. } => "inventory",
         What::FenceOutcome { .. } => "fence_outcome",
+        What::Facts { .. } => "facts",
         What::Leave { .. } => "leave",
         What::Silent { .. } => "silent",
         What::Tick => "tick",

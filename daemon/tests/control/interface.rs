@@ -8,7 +8,7 @@ use belay_proto::control::{
 };
 use belay_proto::entry::Request;
 use belay_proto::history::{EventId, EventKind, Severity};
-use belay_proto::{Code, Index, NodeId, ServiceState};
+use belay_proto::{Code, Index, NodeId, NodeMode, ServiceState, Span};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -103,8 +103,8 @@ fn requests() -> Vec<Request> {
     let service = || "vm:web1".parse().unwrap();
     let target = Some(NodeId(2));
     vec![
-        Request::Enable { service: service(), target: None },
-        Request::Enable { service: service(), target },
+        Request::Enable { service: service(), target: None, by_domain: false },
+        Request::Enable { service: service(), target, by_domain: false },
         Request::Disable { service: service() },
         Request::Stop { service: service() },
         Request::Restart { service: service() },
@@ -112,6 +112,12 @@ fn requests() -> Vec<Request> {
         Request::Migrate { service: service(), target: NodeId(2) },
         Request::Freeze { service: service() },
         Request::Unfreeze { service: service() },
+        Request::Convalesce { service: service() },
+        Request::Lock {},
+        Request::Unlock {},
+        Request::SetMode { node: NodeId(2), mode: NodeMode::Maintenance, reason: "a new fan".into() },
+        Request::Disarm { span: Span::seconds(1800), reason: "a new switch".into() },
+        Request::Arm {},
         Request::AcknowledgeFence { node: NodeId(3) },
     ]
 }

@@ -34,6 +34,7 @@ pub(crate) fn status() -> Status {
         local: true,
         configured: true,
         state: belay_proto::control::MemberState::Online,
+        mode: belay_proto::NodeMode::Active,
         detail: String::new(),
     };
     Status {
@@ -49,6 +50,8 @@ pub(crate) fn status() -> Status {
         age_ms: 5,
         members: vec![member],
         services: vec![service],
+        locked: false,
+        disarmed: None,
         alarms: vec!["an alarm".into()],
     }
 }

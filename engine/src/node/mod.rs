@@ -460,6 +460,8 @@ impl Node {
             committed: self.commit.committed(),
             time: self.clock(now),
             age_ms: now.mono_ms.saturating_sub(self.last_ring_ms),
+            locked: state.locked(),
+            disarmed: state.disarmed().cloned(),
             members,
             services: state.service_statuses(),
             alarms,

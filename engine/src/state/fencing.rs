@@ -130,7 +130,9 @@ impl State {
                     continue;
                 }
                 Standing::Unknown => daemon.post_join_delay,
-                Standing::Lost { host_alive: true } => DAEMON_GRACE,
+                Standing::Lost { host_alive: true } => {
+                    self.config.as_ref().map_or(DAEMON_GRACE, |config| config.fence_daemon.daemon_grace)
+                }
                 _ if joins => daemon.post_join_delay.max(daemon.post_fail_delay),
                 _ => daemon.post_fail_delay,
             };

@@ -5,7 +5,7 @@ use super::fencing::FencedProof;
 use super::history::node_event;
 use belay_proto::entry::{DomainName, Member};
 use belay_proto::history::{EventId, EventKind, Severity};
-use belay_proto::{BootId, Incarnation, NodeId, Timestamp};
+use belay_proto::{BootId, HostFacts, Incarnation, NodeId, NodeMode, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -32,6 +32,15 @@ pub struct NodeRecord {
     /// How many times its fencing was attempted, over all its losses: attempt numbers are never used twice, so a late
     /// report of an earlier loss cannot pass for a proof of this one.
     pub fence_attempts: u32,
+    /// What it is used for.
+    #[serde(default)]
+    pub mode: NodeMode,
+    /// Why.
+    #[serde(default)]
+    pub mode_reason: String,
+    /// What it offers to VMs, as it said.
+    #[serde(default)]
+    pub facts: Option<HostFacts>,
     /// What last happened to it.
     pub last_event: Option<EventId>,
 }
@@ -73,6 +82,9 @@ impl NodeRecord {
             unverified: false,
             running: BTreeSet::new(),
             fence_attempts: 0,
+            mode: NodeMode::Active,
+            mode_reason: String::new(),
+            facts: None,
             last_event: None,
         }
     }
@@ -86,7 +98,7 @@ impl NodeRecord {
     /// Whether services may be placed on it.
     #[must_use]
     pub fn takes_services(&self) -> bool {
-        self.standing == Standing::Online && self.ready
+        self.standing == Standing::Online && self.ready && self.mode == NodeMode::Active
     }
 }
 

@@ -28,6 +28,7 @@
 //! What must never happen here: starting a service that a host which was not proven dead may still run. Only
 //! [`fencing::FencedProof`] takes a service from a lost owner.
 
+pub mod facts;
 pub mod fencing;
 pub mod member;
 pub mod placement;
@@ -47,6 +48,7 @@ mod status;
 mod view;
 
 use belay_config::Validated;
+use belay_proto::control::Disarmed;
 use belay_proto::entry::{Entry, View, What};
 use belay_proto::history::HistoryEvent;
 use belay_proto::ring::RoundId;
@@ -77,6 +79,12 @@ pub struct State {
     victims: BTreeMap<NodeId, Victim>,
     services: BTreeMap<ServiceName, ServiceRecord>,
     requests: BTreeMap<RequestId, RequestRecord>,
+    /// Nothing is started or recovered (`clusvcadm -l`).
+    #[serde(default)]
+    locked: bool,
+    /// Nothing is fenced or recovered until then.
+    #[serde(default)]
+    disarmed: Option<Disarmed>,
     /// The newest events, ascending by id, from which chains of causes are put together.
     recent: VecDeque<HistoryEvent>,
     #[serde(skip)]
@@ -148,6 +156,18 @@ impl State {
         &self.config_text
     }
 
+    /// Whether nothing is to be started or recovered.
+    #[must_use]
+    pub fn locked(&self) -> bool {
+        self.locked
+    }
+
+    /// Set while nothing is to be fenced or recovered.
+    #[must_use]
+    pub fn disarmed(&self) -> Option<&Disarmed> {
+        self.disarmed.as_ref()
+    }
+
     /// The last quorate view.
     #[must_use]
     pub fn view(&self) -> Option<&View> {
@@ -183,6 +203,7 @@ impl State {
             What::Outcome { service, epoch, outcome } => self.apply_outcome(entry.from, service, *epoch, outcome),
             What::Observation { service, epoch, seen } => self.apply_observation(entry.from, service, *epoch, seen),
             What::Inventory { boot, running } => self.apply_inventory(entry.from, boot, running),
+            What::Facts { host, domains } => self.apply_facts(entry.from, *host, domains),
             What::FenceOutcome { victim, attempt, outcome } => {
                 self.apply_fence_outcome(entry.from, *victim, *attempt, outcome);
             }

@@ -143,7 +143,13 @@ impl State {
             Request::Migrate { target, .. } => self.migrate(name, record, *target),
             Request::Freeze { .. } => Some(self.freeze(name, record)),
             Request::Unfreeze { .. } => Some(self.unfreeze(name, record)),
-            Request::AcknowledgeFence { .. } => Some((Code::Invalid, String::new())),
+            Request::Convalesce { .. } => Some((Code::Invalid, "a VM has no parts".into())),
+            Request::Lock {}
+            | Request::Unlock {}
+            | Request::SetMode { .. }
+            | Request::Disarm { .. }
+            | Request::Arm {}
+            | Request::AcknowledgeFence { .. } => Some((Code::Invalid, "it is not about a service".into())),
         }
     }
 

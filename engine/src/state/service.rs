@@ -7,7 +7,7 @@ use super::State;
 use super::history::{Cause, event};
 use super::migration::MigrationStage;
 use belay_proto::history::{EventKind, HistoryEvent, Severity};
-use belay_proto::{Index, NodeId, OwnershipEpoch, RequestId, ServiceName, ServiceState, Timestamp};
+use belay_proto::{Index, NodeId, OwnershipEpoch, RequestId, ServiceName, ServiceState, Size, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -189,6 +189,12 @@ pub struct ServiceRecord {
     pub died_frozen: bool,
     /// It was moved away by hand: the members that have not said yet whether they have it.
     pub sought: BTreeSet<NodeId>,
+    /// How big its domain is, as it was last reported.
+    #[serde(default)]
+    pub size: Option<Size>,
+    /// Where it ran before its host went into maintenance: it is brought back there.
+    #[serde(default)]
+    pub home: Option<NodeId>,
     /// How it came to be in its state, oldest first.
     pub chain: Vec<HistoryEvent>,
 }
@@ -212,6 +218,8 @@ impl ServiceRecord {
             trouble: None,
             died_frozen: false,
             sought: BTreeSet::new(),
+            size: None,
+            home: None,
             chain: Vec::new(),
         }
     }

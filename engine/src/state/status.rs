@@ -28,6 +28,7 @@ impl State {
             local: id == me,
             configured: self.config.as_ref().is_some_and(|config| config.nodes.contains_key(&id)),
             state,
+            mode: record.mode,
             detail: self.member_detail(id, record),
         }
     }

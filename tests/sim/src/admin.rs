@@ -119,7 +119,7 @@ impl Sim {
         let Some(Ok(service)) = self.rng.pick(&names).map(|name| ServiceName::vm(&name)) else { return };
         let some_host = self.rng.pick(&ids).filter(|_| self.chance_of(60));
         let request = match self.rng.range(0, 11) {
-            0..=2 => Request::Enable { service, target: some_host },
+            0..=2 => Request::Enable { service, target: some_host, by_domain: false },
             3 => Request::Disable { service },
             4 => Request::Stop { service },
             5 => Request::Restart { service },

@@ -245,7 +245,7 @@ fn a_start_that_fails_everywhere_is_answered_and_tried_again_later() {
     let mut story = Story::of(3, &["a"]);
     assert_eq!(story.told(1, Request::Disable { service: vm("a") }), Code::Success);
     story.sim.odds.start_fails = 100;
-    assert_eq!(story.told(1, Request::Enable { service: vm("a"), target: None }), Code::Failure);
+    assert_eq!(story.told(1, Request::Enable { service: vm("a"), target: None, by_domain: false }), Code::Failure);
     assert!(story.record(1, "a").unwrap().search.retry_at.is_some());
     story.sim.odds.start_fails = 0;
     story.until("a runs", |story| story.runs_on("a").is_some());
@@ -434,7 +434,7 @@ fn a_failed_start_is_not_begun_again_by_a_change_of_membership() {
         let mut story = Story::of(3, &["a"]);
         assert_eq!(story.told(1, Request::Disable { service: vm("a") }), Code::Success);
         story.sim.odds.start_fails = 60;
-        let id = story.ask(1, Request::Enable { service: vm("a"), target: None });
+        let id = story.ask(1, Request::Enable { service: vm("a"), target: None, by_domain: false });
         story.run(40 + 20 * step);
         story.sim.kill_daemon(THREE);
         story.until("it is answered", |story| story.answer(&id).is_some());
@@ -452,7 +452,7 @@ fn a_member_that_is_back_but_has_not_said_what_it_runs_is_waited_for_by_what_was
     story.sim.kill_daemon(back);
     story.until("it is gone", |story| !matches!(story.standing(asked, back.0), Some(Standing::Online)));
     story.until("it is back", |story| matches!(story.standing(asked, back.0), Some(Standing::Online)));
-    let enable = Request::Enable { service: vm("a"), target: Some(back) };
+    let enable = Request::Enable { service: vm("a"), target: Some(back), by_domain: false };
     assert_eq!(story.told(asked, enable), Code::Success);
     assert_eq!(story.runs_on("a"), Some(back.0));
 }
@@ -465,7 +465,7 @@ fn a_request_that_waits_for_a_place_is_answered_when_its_service_is_frozen() {
     story.sim.silence_libvirt(TWO, 60_000);
     story.sim.kill_daemon(TWO);
     story.run(3000);
-    let id = story.ask(1, Request::Enable { service: vm("a"), target: Some(TWO) });
+    let id = story.ask(1, Request::Enable { service: vm("a"), target: Some(TWO), by_domain: false });
     story.run(100);
     assert_eq!(story.told(1, Request::Freeze { service: vm("a") }), Code::Success);
     story.until("it is answered", |story| story.answer(&id) == Some(Code::Frozen));
