@@ -94,7 +94,8 @@ impl State {
                 // wait for hosts that have nothing to do with it.
                 record.search = Search::default();
                 let can = self.nodes.get(&owner).is_some_and(|node| node.standing == Standing::Online)
-                    && self.legal(vm, owner);
+                    && self.legal(vm, owner)
+                    && self.dependency_missing(vm).is_none();
                 if can {
                     self.decide(name, record, Phase::Starting { owner }, text, Cause::Before);
                 } else {

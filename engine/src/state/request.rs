@@ -249,7 +249,7 @@ impl State {
                     search: Search { wish: target, avoid, tried: avoid.into_iter().collect(), ..Search::default() },
                     ..record.clone()
                 };
-                match self.place(name, &probe, &self.load()) {
+                match self.place(name, &probe, &self.board()) {
                     Place::On(_) => {}
                     Place::Wait { code, reason } => return Some((code, reason)),
                     Place::Exhausted => {
