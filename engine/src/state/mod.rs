@@ -40,10 +40,12 @@ pub mod work;
 
 mod assign;
 mod config;
+mod ending;
 mod history;
 mod inventory;
 mod migration;
 mod outcome;
+mod rivals;
 mod status;
 mod view;
 
@@ -213,6 +215,7 @@ impl State {
         }
         self.drain_leaving();
         self.advance_fencing();
+        self.review_rivals();
         self.settle();
         self.prune();
         self.close_journal()

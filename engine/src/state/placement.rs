@@ -6,7 +6,7 @@
 use super::State;
 use super::history::{Cause, event};
 use super::member::NodeRecord;
-use super::service::{Phase, Rival, Search, ServiceRecord, Wanted};
+use super::service::{Phase, Search, ServiceRecord, Wanted};
 use belay_config::model::Vm;
 use belay_proto::history::{EventKind, Severity};
 use belay_proto::{Code, NodeId, ServiceName, Span, Timestamp};
@@ -68,15 +68,6 @@ impl State {
     }
 
     fn settle_one(&mut self, name: &ServiceName, record: &mut ServiceRecord, load: &mut BTreeMap<NodeId, usize>) {
-        let running = record
-            .rivals
-            .iter()
-            .find(|(id, rival)| **rival != Rival::BeingStopped && self.nodes.get(id).is_some_and(NodeRecord::in_view));
-        if let Some(owner) = running.map(|(id, _)| *id) {
-            let text = format!("runs on {} already; it is looked after there", self.node_name(owner));
-            self.adopt(name, record, owner, text);
-            return;
-        }
         match self.place(name, record, load) {
             Place::On(owner) => {
                 *load.entry(owner).or_default() += 1;
@@ -172,6 +163,13 @@ impl State {
             if node.unverified {
                 return Some(wait(Code::Again, format!("{name} has just joined and has not said yet what it runs")));
             }
+        }
+        if !record.sought.is_empty() {
+            let absent = record.sought.iter().find(|id| !self.nodes.get(id).is_some_and(NodeRecord::in_view));
+            return Some(absent.map_or_else(
+                || wait(Code::Again, "the members are asked whether it runs already".into()),
+                |id| wait(Code::Fencing, format!("it may run on {}, which has to come back or be fenced", self.node_name(*id))),
+            ));
         }
         if let Some(id) = record.rivals.keys().next() {
             let reason = format!("a copy runs on {}, which must be gone first", self.node_name(*id));

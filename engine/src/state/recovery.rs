@@ -93,7 +93,9 @@ impl State {
                 // It is gone from its owner and the owner may start it: no detour through placement, which would have to
                 // wait for hosts that have nothing to do with it.
                 record.search = Search::default();
-                let can = self.nodes.get(&owner).is_some_and(|node| node.standing == Standing::Online)
+                // Unless a second copy is still being destroyed.
+                let can = record.rivals.is_empty()
+                    && self.nodes.get(&owner).is_some_and(|node| node.standing == Standing::Online)
                     && self.legal(vm, owner);
                 if can {
                     self.decide(name, record, Phase::Starting { owner }, text, Cause::Before);
