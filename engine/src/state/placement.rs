@@ -68,6 +68,9 @@ impl State {
     }
 
     fn settle_one(&mut self, name: &ServiceName, record: &mut ServiceRecord, load: &mut BTreeMap<NodeId, usize>) {
+        if self.locked {
+            return self.wait_for_unlock(name, record);
+        }
         match self.place(name, record, load) {
             Place::On(owner) => {
                 *load.entry(owner).or_default() += 1;
