@@ -88,12 +88,12 @@ impl State {
         }
     }
 
-    /// What was migrated runs somewhere, perhaps on a host whose daemon is away. What is only missing has most likely died,
-    /// and does not wait for members that say nothing: without its libvirt a host could not have taken it.
+    /// What was migrated runs somewhere, perhaps on a host that is lost. What is only missing has most likely died, and
+    /// waits for those that will answer soon: a daemon that is away from a living host is back within its grace.
     fn who_may_have_taken_it(&self, owner: NodeId, why: GoneReason) -> BTreeSet<NodeId> {
         let may = |node: &NodeRecord| match node.standing {
-            Standing::Online | Standing::Leaving { .. } => node.ready || why == GoneReason::Migrated,
-            Standing::Lost { .. } | Standing::Unknown => why == GoneReason::Migrated,
+            Standing::Online | Standing::Leaving { .. } | Standing::Lost { host_alive: true } => true,
+            Standing::Lost { host_alive: false } | Standing::Unknown => why == GoneReason::Migrated,
             Standing::Down(_) | Standing::Left { .. } => false,
         };
         self.nodes.iter().filter(|(id, node)| **id != owner && may(node)).map(|(id, _)| *id).collect()
