@@ -69,7 +69,8 @@ impl State {
     fn seek(&mut self, name: &ServiceName, record: &mut ServiceRecord, owner: NodeId, why: GoneReason) {
         let here = self.node_name(owner);
         let (text, trouble) = if why == GoneReason::Migrated {
-            let text = format!("left {here} by a migration that Belay did not order; the other members are asked for it");
+            let text =
+                format!("left {here} by a migration that Belay did not order; the other members are asked for it");
             (text, "was migrated away by hand; the other members are asked for it")
         } else {
             let text = format!("is not on {here} any more, and nobody saw why; the other members are asked for it");

@@ -171,7 +171,12 @@ impl State {
             let absent = record.sought.iter().find(|id| !self.nodes.get(id).is_some_and(NodeRecord::in_view));
             return Some(absent.map_or_else(
                 || wait(Code::Again, "the members are asked whether it runs already".into()),
-                |id| wait(Code::Fencing, format!("it may run on {}, which has to come back or be fenced", self.node_name(*id))),
+                |id| {
+                    wait(
+                        Code::Fencing,
+                        format!("it may run on {}, which has to come back or be fenced", self.node_name(*id)),
+                    )
+                },
             ));
         }
         if let Some(id) = record.rivals.keys().next() {

@@ -209,3 +209,6 @@ fn asking(record: &ServiceRecord) -> Option<NodeId> {
 fn tolerated(record: &ServiceRecord) -> Vec<NodeId> {
     record.rivals.iter().filter(|(_, rival)| **rival == Rival::Tolerated).map(|(id, _)| *id).collect()
 }
+
+#[cfg(test)]
+mod tests;

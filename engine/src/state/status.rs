@@ -110,15 +110,21 @@ impl State {
         let owner = record.phase.owner().map_or_else(|| "its owner".to_owned(), |owner| self.node_name(owner));
         match rival {
             Rival::AskingOwner => format!("{name} runs on {place} besides {owner}, which is asked for its own"),
-            Rival::BeingStopped => format!("{name} runs on {place} besides {owner}; the copy on {place} is being destroyed"),
+            Rival::BeingStopped => {
+                format!("{name} runs on {place} besides {owner}; the copy on {place} is being destroyed")
+            }
             Rival::Tolerated if record.frozen => {
                 format!("{name} runs on {place} though it should not, and is frozen: stop it there, or unfreeze it")
             }
             Rival::Tolerated => match record.phase {
                 Phase::Disabled => {
-                    format!("{name} is disabled and runs on {place}: stop it there, or enable it to have it looked after")
+                    format!(
+                        "{name} is disabled and runs on {place}: stop it there, or enable it to have it looked after"
+                    )
                 }
-                Phase::Stopped { .. } => format!("{name} runs on {place}, which is asked for it to be looked after there"),
+                Phase::Stopped { .. } => {
+                    format!("{name} runs on {place}, which is asked for it to be looked after there")
+                }
                 Phase::Failed { .. } => format!("{name} has failed and a copy runs on {place}: stop it there"),
                 _ => format!("{name} runs on {place} besides {owner}"),
             },

@@ -25,7 +25,9 @@ fn alarms(story: &Story, host: u32) -> String {
 }
 
 fn owned_by(story: &Story, owner: u32) -> bool {
-    (1..=3).filter_map(|host| story.record(host, "a")).any(|record| record.phase == Phase::Started { owner: NodeId(owner) })
+    (1..=3)
+        .filter_map(|host| story.record(host, "a"))
+        .any(|record| record.phase == Phase::Started { owner: NodeId(owner) })
 }
 
 fn enable() -> Request {
@@ -317,9 +319,11 @@ fn a_host_that_comes_back_with_a_copy_has_it_destroyed() {
     // Somebody is wrong: the host is only frozen. The promise is broken by them, and what is left is to tidy up.
     story.sim.swear_falsely(NodeId(home));
     story.ask(third, Request::AcknowledgeFence { node: NodeId(home) });
-    story.until("it runs elsewhere", |story| story.record(third, "a").is_some_and(|record| {
-        matches!(record.phase, Phase::Started { owner } if owner.0 != home)
-    }));
+    story.until("it runs elsewhere", |story| {
+        story
+            .record(third, "a")
+            .is_some_and(|record| matches!(record.phase, Phase::Started { owner } if owner.0 != home))
+    });
     let owner = story.record(third, "a").unwrap().phase.owner().unwrap();
     story.run(60_000).until("one copy is left", |story| story.sim.places("a").len() == 1);
     assert_eq!(story.runs_on("a"), Some(owner.0));
@@ -358,7 +362,8 @@ fn a_vm_that_is_taken_out_of_the_configuration_runs_on_and_is_found_when_it_is_p
     let mut story = Story::of(3, &["a", "b"]);
     let (home, _, third) = places(&story);
     let whole = story.sim.conf().to_owned();
-    let without = |text: &str| text.lines().filter(|line| !line.contains("vm name=\"a\"")).collect::<Vec<_>>().join("\n");
+    let without =
+        |text: &str| text.lines().filter(|line| !line.contains("vm name=\"a\"")).collect::<Vec<_>>().join("\n");
     story.sim.reconfigure(without);
     story.until("it is not a service any more", |story| story.record(third, "a").is_none());
     run_with_one_copy_at_most(&mut story, 60_000);
@@ -395,7 +400,9 @@ fn a_vm_that_is_put_into_the_configuration_and_enabled_at_once_is_asked_for_all_
     let mut story = Story::of(3, &["b"]);
     story.sim.odds.event_lost = 100;
     story.sim.start_by_hand(NodeId(3), "a");
-    story.sim.reconfigure(|text| text.replacen("  </rm>", "    <vm name=\"a\" path=\"/vms\" autostart=\"0\"/>\n  </rm>", 1));
+    story
+        .sim
+        .reconfigure(|text| text.replacen("  </rm>", "    <vm name=\"a\" path=\"/vms\" autostart=\"0\"/>\n  </rm>", 1));
     story.until("it is a service", |story| story.record(1, "a").is_some());
     let id = story.ask(1, enable());
     run_with_one_copy_at_most(&mut story, 10_000);
