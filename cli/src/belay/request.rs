@@ -1,4 +1,4 @@
-//! `belay enable`, `disable`, `stop`, `restart`, `relocate`, `migrate`, `freeze` and `unfreeze`.
+//! `belay enable`, `disable`, `stop`, `restart`, `relocate`, `migrate`, `freeze`, `unfreeze`, `lock` and `unlock`.
 
 use super::options::Of;
 use super::{ask, no_member, no_service, refused};
@@ -33,7 +33,8 @@ pub(super) fn run(socket: &Path, verb: Verb, of: &Of, to: Option<&str>, console:
     let member = to.map(|name| member_meant(&status, name)).transpose().map_err(|text| no_member(&text))?;
     let target = member.map(|member| member.id);
     let request = match (verb, target) {
-        (Verb::Enable, target) => Request::Enable { service, target, by_domain: false },
+        // Our own command asks placement, wherever it is typed.
+        (Verb::Enable, target) => Request::Enable { service, target, by_domain: target.is_none() },
         (Verb::Relocate, target) => Request::Relocate { service, target },
         (Verb::Migrate, Some(target)) => Request::Migrate { service, target },
         (Verb::Migrate, None) => return Err(Trouble::told(2, "belay: a migration needs --to NODE")),
@@ -51,6 +52,12 @@ pub(super) fn run(socket: &Path, verb: Verb, of: &Of, to: Option<&str>, console:
     carry_out(client, socket, request, patience, &status, console)
 }
 
+/// A request about all services.
+pub(super) fn about_all(socket: &Path, request: Request, console: &mut Console) -> Result<u8, Trouble> {
+    let (client, status) = ask(socket)?;
+    carry_out(client, socket, request, Patience::from_environment(), &status, console)
+}
+
 /// Submits a request and tells its outcome in one line.
 pub(super) fn carry_out(
     client: Client,
@@ -62,6 +69,7 @@ pub(super) fn carry_out(
 ) -> Result<u8, Trouble> {
     let subject = match &request {
         Request::AcknowledgeFence { node } => member_name(status, *node),
+        Request::Lock {} | Request::Unlock {} => "the services".to_owned(),
         other => other.service().map(ToString::to_string).unwrap_or_default(),
     };
     let what = format!("{} {subject}", request.verb());
@@ -104,7 +112,7 @@ fn report(what: &str, verdict: &Verdict, places: bool, status: &Status, console:
 fn next_step(code: Code) -> &'static str {
     match code {
         Code::Quorum => "see which members are missing with: belay status",
-        Code::Again | Code::Deadlock => "try again in a moment",
+        Code::Deadlock => "try again in a moment",
         Code::Frozen => "unfreeze it first",
         Code::NoNode => "see which members are online with: belay status",
         Code::Fencing => "see what is being fenced with: belay status",
@@ -112,6 +120,8 @@ fn next_step(code: Code) -> &'static str {
         Code::Failure | Code::Aborted | Code::Domain | Code::RunningOnOriginal | Code::Warning | Code::Depend => {
             "see how it came to that with: belay why SERVICE"
         }
+        // Its own text says to try again, and the reason when.
+        Code::Again => "",
         Code::Success | Code::Running | Code::Invalid | Code::Permission => "",
     }
 }
