@@ -2,6 +2,7 @@
 
 use super::super::State;
 use super::super::history::Cause;
+use super::super::member::{NodeRecord, Standing};
 use super::super::placement::Place;
 use super::super::placement::choice::Obstacle;
 use super::super::service::{AfterStop, Phase, Search, ServiceRecord, Wanted};
@@ -30,6 +31,13 @@ impl State {
             Phase::Failed { .. } => {
                 let code = if whither == Whither::Best { Code::Failure } else { Code::Aborted };
                 return Err((code, "a stop of it failed; disable it first, which cleans up".into()));
+            }
+            Phase::Started { owner } | Phase::Starting { owner } | Phase::Stopping { owner, .. }
+                if !self.nodes.get(owner).is_some_and(NodeRecord::in_view) =>
+            {
+                let place = self.node_name(*owner);
+                let reason = format!("{place} had it and is lost; it is started elsewhere once {place} is proven down");
+                return Err((Code::Fencing, reason));
             }
             Phase::Started { owner } | Phase::Starting { owner } | Phase::Stopping { owner, .. } => {
                 return Err((Code::Running, self.runs_already(*owner, &record.phase, whither)));
@@ -71,15 +79,14 @@ impl State {
     /// Whether a member may have the service now, as far as it is a question of that member alone.
     fn may_have(&self, name: &ServiceName, node: NodeId) -> bool {
         let vm = self.config.as_ref().and_then(|config| config.vms.get(name));
-        self.nodes.get(&node).is_some_and(super::super::member::NodeRecord::takes_services)
-            && vm.is_some_and(|vm| self.legal(vm, node))
+        self.nodes.get(&node).is_some_and(NodeRecord::takes_services) && vm.is_some_and(|vm| self.legal(vm, node))
     }
 
     /// Whether a member that was asked for cannot have the service.
     pub(super) fn refuse_target(&self, name: &ServiceName, target: NodeId) -> Result<(), Refusal> {
         let called = self.node_name(target);
         let node = self.nodes.get(&target);
-        let Some(node) = node.filter(|node| node.standing == super::super::member::Standing::Online) else {
+        let Some(node) = node.filter(|node| node.standing == Standing::Online) else {
             return Err((Code::NoNode, format!("{called} is not online")));
         };
         if node.mode != NodeMode::Active {
