@@ -144,9 +144,6 @@ pub struct Search {
     pub tried: BTreeSet<NodeId>,
     /// Where it should be started rather.
     pub wish: Option<NodeId>,
-    /// It was stopped there only to be started again: the room it had is kept for it.
-    #[serde(default)]
-    pub in_place: bool,
     /// Where it should be started only if nothing else works.
     pub avoid: Option<NodeId>,
     /// How many rounds through all members have failed.
@@ -352,8 +349,7 @@ impl State {
             }
             AfterStop::Start { wish, avoid } => {
                 let owner = record.phase.owner();
-                let in_place = wish.is_some() && wish == owner;
-                record.search = Search { wish, in_place, avoid, ..Search::default() };
+                record.search = Search { wish, avoid, ..Search::default() };
                 let phase = Phase::Stopped { wanted: Wanted::Now };
                 self.enter(name, record, phase, Severity::Info, "stopped, to be started again".into(), cause);
                 if let Some(owner) = owner.filter(|owner| wish == Some(*owner)) {

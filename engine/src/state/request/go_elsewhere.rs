@@ -64,8 +64,11 @@ impl State {
         let probe = ServiceRecord { search: Search { tried, ..search.clone() }, ..record.clone() };
         match self.place(name, &probe, &self.board()) {
             Place::On(place) if search.wish.is_some_and(|wish| wish != place) => {
-                let wish = search.wish.map(|wish| self.node_name(wish)).unwrap_or_default();
-                Err((Code::Depend, format!("{wish} cannot take it now; it was left on {}", self.node_name(owner))))
+                let called = search.wish.map(|wish| self.node_name(wish)).unwrap_or_default();
+                let why = search.wish.and_then(|wish| self.no_room_on(name, record, wish));
+                let (code, why) = why
+                    .map_or((Code::Depend, format!("{called} cannot take it now")), |(what, why)| (what.code(), why));
+                Err((code, format!("{why}; it was left on {}", self.node_name(owner))))
             }
             Place::On(_) => Ok(()),
             Place::Wait { code, reason } => Err((code, reason)),
@@ -102,6 +105,7 @@ impl State {
                 Err((Code::Again, "the members are being asked where it is".into()))
             }
             Phase::Started { owner } => {
+                self.refuse_without_room(name, record, to).map_err(|(_, reason)| (Code::Depend, reason))?;
                 let text = format!("migrating from {} to {called}", self.node_name(owner));
                 let phase = Phase::Migrating { from: owner, to, stage: MigrationStage::Moving };
                 self.decide(name, record, phase, text, Cause::Before);
