@@ -68,6 +68,18 @@ impl State {
         Some((what, self.in_words(name, node, what)))
     }
 
+    /// Why no other host can have a service that may stay where it is.
+    pub(crate) fn why_nowhere(&self, name: &ServiceName, record: &ServiceRecord) -> String {
+        let nobody = || "no other member can run it".to_owned();
+        let Some(vm) = self.vm(name) else { return nobody() };
+        let weighed = self.weigh(name, record, vm, &self.board());
+        let about_room = weighed.iter().any(|host| host.obstacle.is_some_and(Obstacle::is_about_room));
+        match self.no_place(name, vm, &weighed) {
+            Place::Wait { reason, .. } if about_room => reason,
+            _ => nobody(),
+        }
+    }
+
     /// An obstacle as a sentence about the host.
     pub(crate) fn in_words(&self, name: &ServiceName, node: NodeId, obstacle: Obstacle) -> String {
         let here = self.node_name(node);
