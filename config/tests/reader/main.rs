@@ -19,6 +19,8 @@ mod properties;
 #[cfg(test)]
 mod rendering;
 #[cfg(test)]
+mod rules;
+#[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod sizes;
