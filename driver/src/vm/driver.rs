@@ -81,7 +81,7 @@ impl VmDriver {
     }
 
     fn assign(&mut self, now: Moment, assignments: Assignments) {
-        self.tasks = assignments.work.iter().filter_map(Task::of).collect();
+        self.tasks = assignments.work.iter().filter_map(|work| Task::of(work, &assignments.domains)).collect();
         let listed: BTreeSet<&WorkId> = self.tasks.iter().map(|task| &task.id).collect();
         // What was done and reported is not done again for being listed in a new term: the node proposes a report until
         // it arrives, and a start begun anew would overtake the report that the first one failed.

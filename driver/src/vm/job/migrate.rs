@@ -2,7 +2,7 @@
 //! found out by looking at both ends, which is not this job's business (design S10).
 
 use super::desk::{Core, Desk, WAITS};
-use super::{DROPPED, End, Input, Standing, Wait, unsure};
+use super::{DROPPED, End, Input, Standing, Wait};
 use crate::Moment;
 use crate::vm::{CallId, Reply, VmAction, nonsense};
 use belay_config::model::{Migration, Vm};
@@ -32,7 +32,8 @@ enum Stage {
     /// Waited for before the question about quorum, so that the call follows it at once.
     WaitsForAgent,
     Moves(Moving),
-    /// Nobody knows what became of the call: the agent that drove it is gone or hangs, the migration perhaps not.
+    /// The call failed, which does not say that nothing moves: the agent that drove it may be gone and the migration not,
+    /// and one that was begun before this daemon came makes it fail too. What is reported as ended must not move on.
     WaitsToCancel(String, Moment),
     Cancels(String),
 }
@@ -72,8 +73,7 @@ impl Migrate {
             (Stage::Moves(_), Input::Reply(Reply::NotQuorate)) => Some(DROPPED),
             (Stage::Moves(_), Input::Reply(reply)) => match moved(reply) {
                 Ok(()) => Some(ended(true, String::new())),
-                Err(fault) if !unsure(&fault) => Some(ended(false, fault.message)),
-                Err(fault) => self.unsure(core, desk, fault.message),
+                Err(fault) => self.failed(core, desk, fault.message),
             },
             (Stage::Moves(moving), Input::GoOn) => {
                 moving.goes_on(core, desk);
@@ -107,7 +107,7 @@ impl Migrate {
         WAITS
     }
 
-    fn unsure(&mut self, core: &mut Core, desk: &mut Desk<'_>, reason: String) -> Option<End> {
+    fn failed(&mut self, core: &mut Core, desk: &mut Desk<'_>, reason: String) -> Option<End> {
         if desk.agent_up {
             return self.cancels(core, desk, reason);
         }

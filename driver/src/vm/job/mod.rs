@@ -15,14 +15,15 @@ pub(super) use desk::{Asker, Calls, Desk};
 use super::{CallId, Reply};
 use crate::Moment;
 use belay_config::model::Vm;
-use belay_engine::state::work::{Work, WorkKind};
+use belay_engine::state::work::{Assigned, Work, WorkKind};
 use belay_proto::agent::{Fault, FaultKind};
 use belay_proto::entry::WorkOutcome;
-use belay_proto::{OwnershipEpoch, ServiceName};
+use belay_proto::{OwnershipEpoch, ServiceName, ServiceState};
 use desk::Core;
-use look::{Looking, Sight};
+use look::{Look, Looking, Sight};
 use migrate::Migrate;
 use start::Start;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use stop::{Stop, Stray};
 
@@ -65,11 +66,13 @@ pub(super) struct Task {
     pub(super) vm: Vm,
     /// The target's name, for a migration.
     pub(super) to_name: String,
+    /// The domain is being moved away from here, as far as the state knows.
+    pub(super) migrates: bool,
 }
 
 impl Task {
     /// The task of a piece of work, if it is one on a VM.
-    pub(super) fn of(work: &Work) -> Option<Self> {
+    pub(super) fn of(work: &Work, domains: &BTreeMap<String, Assigned>) -> Option<Self> {
         let (kind, vm, to_name) = match &work.what {
             WorkKind::Start(vm) => (Kind::Start, vm, ""),
             WorkKind::Stop(vm) => (Kind::Stop, vm, ""),
@@ -79,7 +82,9 @@ impl Task {
             WorkKind::Fence(_) => return None,
         };
         let id = WorkId { service: vm.service.clone(), epoch: vm.epoch, kind };
-        Some(Self { id, vm: vm.vm.clone(), to_name: to_name.to_owned() })
+        let migrates =
+            domains.get(&vm.vm.name).is_some_and(|known| known.mine && known.state == ServiceState::Migrating);
+        Some(Self { id, vm: vm.vm.clone(), to_name: to_name.to_owned(), migrates })
     }
 }
 
@@ -154,7 +159,7 @@ enum Doing {
     Stop(Stop),
     StopStray(Stray),
     Migrate(Migrate),
-    Look(Option<Looking>),
+    Look(Look),
 }
 
 /// A job.
@@ -171,7 +176,7 @@ impl Job {
             Kind::Start => Doing::Start(Start::new(now)),
             Kind::Stop => Doing::Stop(Stop::new(now)),
             Kind::Migrate => Doing::Migrate(Migrate::new()),
-            Kind::Look => Doing::Look(None),
+            Kind::Look => Doing::Look(Look::Waits),
             Kind::StopStray => Doing::StopStray(Stray::new(now)),
         };
         Self { core: Core { task, uri, standing: Standing::Wanted, wait: Wait::Turn }, doing }
@@ -240,7 +245,7 @@ impl Job {
             Doing::Stop(stop) => stop.step(core, desk, input),
             Doing::StopStray(stray) => stray.step(core, desk, input),
             Doing::Migrate(migrate) => migrate.step(core, desk, input),
-            Doing::Look(looking) => look_and_tell(looking, core, desk, input),
+            Doing::Look(look) => look.step(core, desk, input),
         }?;
         Some(self.ended(outcome, pid))
     }
@@ -256,18 +261,6 @@ impl Job {
             pid,
         }
     }
-}
-
-fn look_and_tell(looking: &mut Option<Looking>, core: &mut Core, desk: &mut Desk<'_>, input: Input) -> Option<End> {
-    let Some(looking) = looking else {
-        *looking = Some(Looking::begin(core, desk, None));
-        return None;
-    };
-    Some(match looking.step(core, desk, input)? {
-        Sight::Running(pid) => (Some(WorkOutcome::Looked { running: true }), pid),
-        Sight::Absent => (Some(WorkOutcome::Looked { running: false }), None),
-        Sight::Unknown(_) => DROPPED,
-    })
 }
 
 /// Growing pauses between attempts.
