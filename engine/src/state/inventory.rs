@@ -65,7 +65,7 @@ impl State {
             }
             Phase::Stopped { wanted } if !record.frozen => {
                 let text = match wanted {
-                    Wanted::Now => format!("found running on {place}; it is looked after there"),
+                    Wanted::Now | Wanted::WhenArmed => format!("found running on {place}; it is looked after there"),
                     Wanted::AtNextView => format!("was started on {place} by hand; it is looked after there"),
                 };
                 self.adopt(name, record, from, text);

@@ -31,6 +31,8 @@
 pub mod facts;
 pub mod fencing;
 pub mod member;
+pub mod mode;
+pub mod moves;
 pub mod placement;
 pub mod recovery;
 pub mod request;
@@ -38,10 +40,12 @@ pub mod service;
 pub mod snapshot;
 pub mod work;
 
+mod arming;
 mod assign;
 mod config;
 mod history;
 mod inventory;
+mod limits;
 mod migration;
 mod outcome;
 mod status;
@@ -211,9 +215,11 @@ impl State {
             What::Silent { node, incarnation } => self.apply_silent(*node, *incarnation),
             What::Tick => {}
         }
+        self.advance_arming();
         self.drain_leaving();
         self.advance_fencing();
         self.settle();
+        self.advance_moves();
         self.prune();
         self.close_journal()
     }
@@ -226,7 +232,8 @@ impl State {
         let retries = self.services.values().filter_map(ServiceRecord::retry_at);
         let waiting = |record: &&ServiceRecord| record.phase == (Phase::Stopped { wanted: Wanted::Now });
         let wishes = self.services.values().filter(waiting).filter_map(|record| self.wish_may_come_true(record));
-        fencing.chain(retries).chain(wishes).min()
+        let turns = [self.turn_due(), self.move_retry_due(), self.drain_due(), self.disarmed_until()];
+        fencing.chain(retries).chain(wishes).chain(turns.into_iter().flatten()).min()
     }
 
     /// Forgets what nobody asks for any more, so that the state does not grow without bound.

@@ -5,6 +5,7 @@
 
 use super::State;
 use super::history::{Cause, event};
+use super::limits::StartTurns;
 use super::member::NodeRecord;
 use super::service::{Phase, Rival, Search, ServiceRecord, Wanted};
 use belay_config::model::Vm;
@@ -57,17 +58,24 @@ impl State {
             return;
         }
         let mut load = self.load();
-        for name in pending {
+        let mut turns = self.start_turns();
+        for name in self.in_start_order(pending) {
             self.with_service(&name, |state, record| {
                 if record.search.retry_at.take().is_some() {
                     record.search.tried.clear();
                 }
-                state.settle_one(&name, record, &mut load);
+                state.settle_one(&name, record, &mut load, &mut turns);
             });
         }
     }
 
-    fn settle_one(&mut self, name: &ServiceName, record: &mut ServiceRecord, load: &mut BTreeMap<NodeId, usize>) {
+    fn settle_one(
+        &mut self,
+        name: &ServiceName,
+        record: &mut ServiceRecord,
+        load: &mut BTreeMap<NodeId, usize>,
+        turns: &mut StartTurns,
+    ) {
         let running = record
             .rivals
             .iter()
@@ -77,10 +85,17 @@ impl State {
             self.adopt(name, record, owner, text);
             return;
         }
+        record.waits_turn = false;
         match self.place(name, record, load) {
             Place::On(owner) => {
                 *load.entry(owner).or_default() += 1;
-                self.start_on(name, record, owner);
+                // Whoever waits for a turn keeps its place among those that are yet to come.
+                record.waits_turn = !turns.take(owner);
+                if record.waits_turn {
+                    record.waiting = Some(turns.reason(&self.node_name(owner)));
+                } else {
+                    self.start_on(name, record, owner);
+                }
             }
             Place::Wait { code, reason } => {
                 if record.waiting.as_ref() != Some(&reason) {

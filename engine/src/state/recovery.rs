@@ -94,6 +94,7 @@ impl State {
                 // wait for hosts that have nothing to do with it.
                 record.search = Search::default();
                 let can = self.nodes.get(&owner).is_some_and(|node| node.standing == Standing::Online)
+                    && self.refuse_mode(owner).is_none()
                     && self.legal(vm, owner);
                 if can {
                     self.decide(name, record, Phase::Starting { owner }, text, Cause::Before);

@@ -6,6 +6,7 @@
 use super::State;
 use super::history::{Cause, event};
 use super::migration::MigrationStage;
+use super::moves::Moves;
 use belay_proto::history::{EventKind, HistoryEvent, Severity};
 use belay_proto::{Index, NodeId, OwnershipEpoch, RequestId, ServiceName, ServiceState, Size, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,8 @@ pub enum Wanted {
     Now,
     /// An administrator stopped it: at the next change of membership.
     AtNextView,
+    /// Its host was lost while the cluster was disarmed: when it is armed again.
+    WhenArmed,
 }
 
 /// What follows a stop.
@@ -195,6 +198,12 @@ pub struct ServiceRecord {
     /// Where it ran before its host went into maintenance: it is brought back there.
     #[serde(default)]
     pub home: Option<NodeId>,
+    /// What is known of its moves.
+    #[serde(default)]
+    pub moves: Moves,
+    /// It has a place, and waits for its turn to be started there.
+    #[serde(default)]
+    pub waits_turn: bool,
     /// How it came to be in its state, oldest first.
     pub chain: Vec<HistoryEvent>,
 }
@@ -220,6 +229,8 @@ impl ServiceRecord {
             sought: BTreeSet::new(),
             size: None,
             home: None,
+            moves: Moves::default(),
+            waits_turn: false,
             chain: Vec::new(),
         }
     }
@@ -290,6 +301,7 @@ impl State {
         record.decided = self.index;
         record.transition = Some(self.time);
         record.waiting = None;
+        record.waits_turn = false;
         record.trouble = None;
         if !matches!(record.phase, Phase::Started { .. }) {
             // There is no owner to ask any more.

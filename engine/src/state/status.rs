@@ -44,6 +44,9 @@ impl State {
                 (None, None) => format!("to be fenced in {}", victim.not_before.since(self.time)),
             };
         }
+        if let Some(detail) = self.mode_detail(id) {
+            return detail;
+        }
         match &record.standing {
             Standing::Online if !record.ready => "its hypervisor has not answered yet".into(),
             Standing::Down(proof) => proof.words().into(),
@@ -71,7 +74,7 @@ impl State {
     /// What needs a person, most urgent first.
     #[must_use]
     pub fn alarms(&self) -> Vec<String> {
-        let mut alarms = Vec::new();
+        let mut alarms: Vec<String> = self.disarmed_alarm().into_iter().collect();
         for (name, record) in &self.services {
             for (node, rival) in &record.rivals {
                 let place = self.node_name(*node);
@@ -101,6 +104,10 @@ impl State {
     }
 }
 
+fn waits_to_move(record: &ServiceRecord) -> Option<String> {
+    record.moves.waits.as_ref().map(|wait| format!("is to be moved: {}", wait.words()))
+}
+
 fn service_status(name: &ServiceName, record: &ServiceRecord) -> ServiceStatus {
     ServiceStatus {
         name: name.clone(),
@@ -112,7 +119,7 @@ fn service_status(name: &ServiceName, record: &ServiceRecord) -> ServiceStatus {
         restarts: u32::try_from(record.restarts.len()).unwrap_or(u32::MAX),
         transition: record.transition,
         epoch: record.epoch,
-        waiting: record.waiting.clone().or_else(|| record.trouble.clone()),
+        waiting: record.waiting.clone().or_else(|| record.trouble.clone()).or_else(|| waits_to_move(record)),
     }
 }
 

@@ -1,8 +1,6 @@
 //! Relocate and migrate: requests that bring a service to another member.
 
 use super::super::State;
-use super::super::history::Cause;
-use super::super::migration::MigrationStage;
 use super::super::placement::Place;
 use super::super::service::{AfterStop, Phase, Search, ServiceRecord};
 use belay_proto::{Code, NodeId, ServiceName};
@@ -60,9 +58,7 @@ impl State {
         match record.phase.clone() {
             Phase::Started { owner } if owner == to => Some((Code::Success, String::new())),
             Phase::Started { owner } => {
-                let text = format!("migrating from {} to {called}", self.node_name(owner));
-                let phase = Phase::Migrating { from: owner, to, stage: MigrationStage::Moving };
-                self.decide(name, record, phase, text, Cause::Before);
+                self.ask_move(name, record, owner, to);
                 None
             }
             Phase::Starting { .. } | Phase::Stopping { .. } | Phase::Migrating { .. } => {

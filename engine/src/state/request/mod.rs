@@ -108,7 +108,9 @@ impl State {
         // Something else is wanted now: whoever waited for the former wish is told.
         if !at_once && let Some(former) = record.request.take() {
             self.set_answer(&former, Code::Again, "superseded by a later request".into(), record.phase.owner());
+            record.moves.asked = None;
         }
+        Self::forget_home(record, request);
         let verdict = self.begin(name, record, request);
         match verdict {
             Some((code, reason)) => self.set_answer(id, code, reason, record.phase.owner()),
@@ -182,9 +184,9 @@ impl State {
     }
 }
 
-/// Whether the service only waits for a place: whatever was asked before, a new request may be looked at.
+/// Whether the service only waits for a place, or for its turn to be moved: whatever was asked before, a new request may be looked at.
 fn waits_for_place(record: &ServiceRecord) -> bool {
-    matches!(record.phase, Phase::Stopped { .. })
+    matches!(record.phase, Phase::Stopped { .. }) || record.moves.asked.is_some()
 }
 
 fn describe(state: &State, request: &Request) -> String {

@@ -34,11 +34,14 @@ impl State {
     }
 
     /// Whether a member that was asked for cannot have the service.
-    pub(super) fn refuse_target(&self, name: &ServiceName, target: Option<NodeId>) -> Option<(Code, String)> {
+    pub(in crate::state) fn refuse_target(&self, name: &ServiceName, target: Option<NodeId>) -> Option<(Code, String)> {
         let target = target?;
         let called = self.node_name(target);
         if !self.nodes.get(&target).is_some_and(|node| node.standing == Standing::Online) {
             return Some((Code::NoNode, format!("{called} is not online")));
+        }
+        if let Some(reason) = self.refuse_mode(target) {
+            return Some((Code::Domain, reason));
         }
         let legal = self.config.as_ref().and_then(|c| c.vms.get(name)).is_some_and(|vm| self.legal(vm, target));
         (!legal).then(|| (Code::Domain, format!("its restricted failover domain does not contain {called}")))
