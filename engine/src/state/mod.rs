@@ -31,6 +31,7 @@
 pub mod facts;
 pub mod fencing;
 pub mod member;
+pub mod migration;
 pub mod mode;
 pub mod moves;
 pub mod placement;
@@ -46,7 +47,6 @@ mod config;
 mod history;
 mod inventory;
 mod limits;
-mod migration;
 mod outcome;
 mod status;
 mod view;

@@ -128,7 +128,13 @@ impl State {
         }
     }
 
-    fn begin_move(&mut self, name: &ServiceName, record: &mut ServiceRecord, (from, to): (NodeId, NodeId), cause: Cause) {
+    fn begin_move(
+        &mut self,
+        name: &ServiceName,
+        record: &mut ServiceRecord,
+        (from, to): (NodeId, NodeId),
+        cause: Cause,
+    ) {
         let text = format!("migrating from {} to {}", self.node_name(from), self.node_name(to));
         record.moves.asked = None;
         record.moves.waits = None;
@@ -321,7 +327,10 @@ impl State {
                 if record.moves.failed.contains(&home) {
                     return Place::Exhausted;
                 }
-                Place::Wait { code: Code::Domain, reason: format!("there is no place for it on {}", self.node_name(home)) }
+                Place::Wait {
+                    code: Code::Domain,
+                    reason: format!("there is no place for it on {}", self.node_name(home)),
+                }
             }
             (place, _) => place,
         }

@@ -21,6 +21,7 @@ mod faults;
 mod fence;
 mod hypervisor;
 mod job;
+mod modes;
 mod ring;
 pub mod rng;
 pub mod scenario;

@@ -9,6 +9,7 @@
 
 use crate::shape::Shape;
 use crate::sim::Sim;
+use belay_engine::state::State;
 use belay_engine::state::member::Standing;
 use belay_engine::state::service::ServiceRecord;
 use belay_proto::entry::Request;
@@ -103,6 +104,12 @@ impl Story {
     pub fn record(&self, host: u32, name: &str) -> Option<&ServiceRecord> {
         let service = ServiceName::vm(name).ok()?;
         self.sim.daemon(NodeId(host))?.node.state().service(&service)
+    }
+
+    /// The state as a host's node has it.
+    #[must_use]
+    pub fn state(&self, host: u32) -> Option<&State> {
+        Some(self.sim.daemon(NodeId(host))?.node.state())
     }
 
     /// What a host's node knows of another host.

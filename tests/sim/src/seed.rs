@@ -68,6 +68,7 @@ pub fn run_seed(seed: u64, options: Options) -> Report {
     }
     if sim.violation().is_none() {
         sim.heal();
+        sim.end_modes();
         sim.settle(HEALED_WITHIN);
     }
     Report {
@@ -166,6 +167,9 @@ impl Sim {
             }
             match &record.phase {
                 _ if record.frozen => None,
+                Phase::Started { .. } if self.mode_amiss(state, &service, record).is_some() => {
+                    self.mode_amiss(state, &service, record)
+                }
                 Phase::Started { owner } => {
                     let legal = vm.restricted_to.is_empty() || vm.restricted_to.contains(&owner.0);
                     let by_hand = self.places(&vm.name) == [owner.0];

@@ -25,6 +25,23 @@ pub(crate) struct Asked {
     pub(crate) refused: bool,
 }
 
+impl Asked {
+    /// What somebody will ask as soon as anybody can take it.
+    pub(crate) fn not_yet(request: Request, now: u64) -> Self {
+        Self {
+            request,
+            at: Vec::new(),
+            answer: None,
+            sent: 0,
+            cluster_ms: 0,
+            answered_index: Index(u64::MAX),
+            asked_ms: now,
+            answered_ms: u64::MAX,
+            refused: false,
+        }
+    }
+}
+
 /// Everything known outside of the cluster.
 #[derive(Debug, Default)]
 pub(crate) struct Truth {
@@ -212,6 +229,7 @@ impl Sim {
             );
         }
         self.untouched(host, service, "started", true);
+        self.starts_on_host_in_use(host, service);
         self.restarts(host, service, epoch);
         self.truth.held.entry(service.clone()).or_default().insert(host);
     }
@@ -284,6 +302,7 @@ impl Sim {
     pub(crate) fn begins_fencing(&mut self, host: NodeId, victim: NodeId) {
         self.trace.note(self.now, host, || format!("begins to fence node{victim}"));
         self.acts(host, "fences");
+        self.fences_armed(host, victim);
         if host == victim {
             self.violated("S11", format!("node{host} fences itself"));
         }
