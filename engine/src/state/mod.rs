@@ -220,6 +220,12 @@ impl State {
         self.advance_fencing();
         self.settle();
         self.advance_moves();
+        // Whoever waited for a turn that came only now, because what was done before has come to nothing. Each round takes
+        // at least one request off a queue.
+        while self.queues_ready() {
+            self.settle();
+            self.advance_moves();
+        }
         self.prune();
         self.close_journal()
     }

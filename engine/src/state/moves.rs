@@ -116,9 +116,6 @@ impl State {
 
     /// An administrator wants a started service elsewhere: now, or when it is its turn.
     pub(super) fn ask_move(&mut self, name: &ServiceName, record: &mut ServiceRecord, from: NodeId, to: NodeId) {
-        if record.moves.asked.take().is_some() {
-            self.answer(record, Code::Again, "superseded by a later request".into());
-        }
         record.moves = Moves::default();
         if self.migration_slot_free(from, to) {
             self.begin_move(name, record, (from, to), Cause::Before);
@@ -194,7 +191,7 @@ impl State {
     }
 
     fn refuse_move(&self, name: &ServiceName, to: NodeId) -> Option<(Code, String)> {
-        let (code, reason) = self.refuse_target(name, Some(to))?;
+        let (code, reason) = self.refuse_target(name, to).err()?;
         Some((if code == Code::Domain { Code::Depend } else { code }, reason))
     }
 

@@ -86,6 +86,9 @@ impl State {
             return;
         }
         record.waits_turn = false;
+        if self.locked {
+            return self.wait_for_unlock(name, record);
+        }
         match self.place(name, record, load) {
             Place::On(owner) => {
                 *load.entry(owner).or_default() += 1;

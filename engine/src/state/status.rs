@@ -74,7 +74,7 @@ impl State {
     /// What needs a person, most urgent first.
     #[must_use]
     pub fn alarms(&self) -> Vec<String> {
-        let mut alarms: Vec<String> = self.disarmed_alarm().into_iter().collect();
+        let mut alarms: Vec<String> = self.disarmed_alarm().into_iter().chain(self.lock_alarm()).collect();
         for (name, record) in &self.services {
             for (node, rival) in &record.rivals {
                 let place = self.node_name(*node);

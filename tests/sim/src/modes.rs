@@ -57,7 +57,8 @@ impl Sim {
             })
         };
         let last = asked.sent == 0 && about_modes(&asked.request);
-        !matches!(asked.request, Request::AcknowledgeFence { .. }) && !(last && others())
+        let vouches = matches!(asked.request, Request::AcknowledgeFence { .. });
+        !(vouches || last && others())
     }
 
     /// The last answered request of a kind that nothing overlaps: what it said holds.
