@@ -38,8 +38,8 @@ pub(super) fn run(socket: &Path, wanted: NodeMode, host: &Host, console: &mut Co
         }
         Ended::Verdict(verdict) if verdict.code == Code::Warning => {
             let text = format!(
-                "belay: {name} is in {word}, but is not empty: {}; they are tried again for as long as it is, \
-                 or stop and start them elsewhere with: belay relocate SERVICE",
+                "belay: {name} is in {word}, but {}\nWhat can be moved later will be. To stop a VM and start it \
+                 elsewhere: belay relocate SERVICE",
                 verdict.reason
             );
             Err(Trouble::told(Code::Warning.exit_status(), text))

@@ -86,10 +86,10 @@ pub(super) enum Command {
     Unfreeze(Of),
     /// Empty a host by migrating its VMs, and bring them back afterwards
     #[command(after_help = "\
-Nothing is stopped and nothing new is started there. A VM that is frozen, may run
-nowhere else or cannot be migrated stays where it runs and is named. The host
-stays in maintenance across restarts of itself and of the whole cluster; with
---off, what left it is migrated back, unless somebody has moved it meanwhile.
+Nothing is stopped, and nothing new is started there. A VM that is frozen, may
+run nowhere else or cannot be migrated stays where it runs and is named. The
+host stays in maintenance across restarts of itself and of the whole cluster;
+with --off, what left it is migrated back, unless somebody has moved it since.
 
 Examples:
   belay maintenance node2 --reason 'new memory'
@@ -114,9 +114,10 @@ Exit status: 0 the host is empty, 237 it is in standby but VMs stay there,
     /// Fence and recover nothing for a time, for work on the network
     #[command(after_help = "\
 A host that vanishes meanwhile is not fenced, and what it ran is not started
-elsewhere. A VM that dies on a host that is there is restarted as ever, and what
-you ask for is done. When the time is over the cluster arms itself, and hosts that
-are still lost are fenced after the usual delays. To extend it, disarm again.
+elsewhere. A VM that dies on a host that is there is recovered as ever, and what
+you ask for is done. When the time is over the cluster arms itself, and hosts
+that are still lost are fenced after the usual delays. To extend it, disarm
+again.
 
 Example:
   belay disarm --for 30m --reason 'new switch in rack 3'")]

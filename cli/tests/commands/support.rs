@@ -124,6 +124,8 @@ pub(crate) struct Script {
     pub(crate) snapshot: String,
     /// Takes requests and dies before it answers.
     pub(crate) dies: bool,
+    /// Takes requests and does not answer them, as while a host is being emptied.
+    pub(crate) hangs: bool,
     /// So many requests are told first that there is no quorum yet.
     pub(crate) joining: usize,
 }

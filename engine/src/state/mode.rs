@@ -166,7 +166,7 @@ impl State {
                 self.note(node_event(EventKind::Member, Severity::Notice, node, text), Some(drain.cause));
             }
             self.remember_drain(node, true, None);
-            self.answer_drain(node, Code::Success, format!("no VM is left on {name}"));
+            self.answer_drain(node, Code::Success, "no VM is left there".into());
         } else if left.moving.is_empty() && left.waiting.is_empty() || overdue {
             let words = left.words();
             let text = format!("{name} cannot be emptied: {words}");
@@ -176,7 +176,7 @@ impl State {
             self.remember_drain(node, false, Some(text));
             let count = left.count();
             let stay = if count == 1 { "1 VM stays".to_owned() } else { format!("{count} VMs stay") };
-            self.answer_drain(node, Code::Warning, format!("{stay} on {name}: {words}"));
+            self.answer_drain(node, Code::Warning, format!("{stay} there: {words}"));
         } else {
             self.remember_drain(node, false, None);
         }
