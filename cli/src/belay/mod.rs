@@ -15,6 +15,7 @@ use crate::client::{Client, ClientError};
 use crate::console::{Console, Trouble};
 use crate::{clustat, clusvcadm, default_socket, warning};
 use belay_proto::control::ControlError;
+use belay_proto::entry::Request;
 use belay_proto::{Code, NodeMode};
 use clap::{CommandFactory, FromArgMatches};
 use options::{Command, Options};
@@ -66,6 +67,8 @@ pub(crate) fn run(arguments: &[OsString], console: &mut Console) -> Result<u8, T
         Command::Stop(of) => request::run(&socket, request::Verb::Stop, &of, None, console),
         Command::Restart(of) => request::run(&socket, request::Verb::Restart, &of, None, console),
         Command::Freeze(of) => request::run(&socket, request::Verb::Freeze, &of, None, console),
+        Command::Lock => request::about_all(&socket, Request::Lock {}, console),
+        Command::Unlock => request::about_all(&socket, Request::Unlock {}, console),
         Command::Unfreeze(of) => request::run(&socket, request::Verb::Unfreeze, &of, None, console),
     }
 }

@@ -56,9 +56,9 @@ fn each_command_asks_for_what_it_says() {
 #[test]
 fn an_empty_host_is_reported_in_one_line_and_one_that_is_not_with_what_is_in_the_way() {
     let script = |code, reason: &str| script(alpha(), code, reason);
-    let empty = script(Code::Success, "no VM is left on node2.example.com");
+    let empty = script(Code::Success, "no VM is left there");
     snapshot("maintenance", empty, "belay maintenance node2");
-    let blocked = script(Code::Warning, "1 VM stays on node2.example.com: vm:guest1 is frozen");
+    let blocked = script(Code::Warning, "1 VM stays there: vm:guest1 is frozen");
     snapshot("maintenance_blocked", blocked, "belay maintenance node2");
     let back = script(Code::Success, "3 VMs are brought back");
     snapshot("maintenance_off", back, "belay maintenance node2 --off");
@@ -82,14 +82,14 @@ fn standby_is_not_ended_by_ending_maintenance() {
 fn whoever_waits_is_told_what_is_still_there_and_a_limited_wait_leaves_it_in_force() {
     let mut script =
         Script::new(in_mode(2, NodeMode::Maintenance, "maintenance: 2 VMs still here: vm:a is moving to node1"));
-    script.dies = true;
+    script.hangs = true;
     snapshot("maintenance_waits", script, "belay maintenance node2 --wait 3s");
 }
 
 #[test]
 fn whoever_does_not_wait_is_told_as_soon_as_the_host_is_in_maintenance() {
     let mut script = Script::new(in_mode(2, NodeMode::Maintenance, "maintenance: 2 VMs still here"));
-    script.dies = true;
+    script.hangs = true;
     snapshot("maintenance_no_wait", script, "belay maintenance node2 --no-wait");
 }
 

@@ -47,6 +47,7 @@ pub(crate) fn service(name: &str, state: ServiceState, owner: u32, last: u32) ->
         transition: Some(Timestamp(1_331_027_891_000)),
         epoch: OwnershipEpoch(3),
         waiting: None,
+        copies: Vec::new(),
     }
 }
 
@@ -138,6 +139,7 @@ impl Script {
             events: Vec::new(),
             snapshot: String::new(),
             dies: false,
+            hangs: false,
             joining: 0,
         }
     }
@@ -182,6 +184,9 @@ fn answer(
             submitted.push(parameters);
             if submitted.len() <= script.joining {
                 drop(answer.send(verdict(Code::Quorum, "this host is not in a quorate view", 0)));
+            } else if script.hangs {
+                // Dropped, it would say that the daemon stops.
+                std::mem::forget(answer);
             } else if !script.dies {
                 drop(answer.send(script.verdict.clone()));
             }

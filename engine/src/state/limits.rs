@@ -23,11 +23,13 @@ use std::collections::BTreeMap;
 pub(crate) struct StartTurns {
     max: u32,
     taken: BTreeMap<NodeId, u32>,
+    /// Where the service that was looked at last has its place, though it has to wait for its turn.
+    promised: Option<NodeId>,
 }
 
 impl StartTurns {
     /// Takes a turn on a host, if it has one left.
-    pub(crate) fn take(&mut self, node: NodeId) -> bool {
+    fn take(&mut self, node: NodeId) -> bool {
         let taken = self.taken.entry(node).or_default();
         if *taken >= self.max {
             return false;
@@ -36,9 +38,14 @@ impl StartTurns {
         true
     }
 
+    /// Where the service that was looked at last will be started when it is its turn. Asking takes it.
+    pub(crate) fn promised(&mut self) -> Option<NodeId> {
+        self.promised.take()
+    }
+
     /// What a service waits for that found no turn on this host. It names no changing number: a reason that differs at
     /// every entry would be told at every entry.
-    pub(crate) fn reason(&self, called: &str) -> String {
+    fn reason(&self, called: &str) -> String {
         format!("waits its turn: {called} starts {} at once, and so many others are before it", self.max)
     }
 }
@@ -50,10 +57,23 @@ impl State {
         configured.unwrap_or_else(|| of(&belay_config::model::Placement::default())).max(1)
     }
 
-    /// The services in the order in which they are given places: by priority, lower first, then by name.
-    pub(crate) fn in_start_order(&self, mut names: Vec<ServiceName>) -> Vec<ServiceName> {
-        names.sort_by_cached_key(|name| (self.priority(name), name.clone()));
-        names
+    /// Starts a service on the host that placement chose, or lets it wait for its turn there.
+    pub(crate) fn start_in_turn(
+        &mut self,
+        name: &ServiceName,
+        record: &mut ServiceRecord,
+        owner: NodeId,
+        turns: &mut StartTurns,
+    ) {
+        if turns.take(owner) {
+            return self.start_on(name, record, owner);
+        }
+        turns.promised = Some(owner);
+        record.waits_turn = true;
+        let reason = turns.reason(&self.node_name(owner));
+        if record.waiting.as_ref() != Some(&reason) {
+            record.waiting = Some(reason);
+        }
     }
 
     pub(super) fn priority(&self, name: &ServiceName) -> u32 {
@@ -62,7 +82,8 @@ impl State {
 
     /// The turns that are left on each host.
     pub(crate) fn start_turns(&self) -> StartTurns {
-        let mut turns = StartTurns { max: self.limit(|placement| placement.max_starts), taken: BTreeMap::new() };
+        let max = self.limit(|placement| placement.max_starts);
+        let mut turns = StartTurns { max, taken: BTreeMap::new(), promised: None };
         for (name, record) in &self.services {
             if let Phase::Starting { owner } = record.phase
                 && self.turn_ends(name, record).is_some_and(|end| end > self.time)

@@ -44,10 +44,12 @@ pub mod work;
 mod arming;
 mod assign;
 mod config;
+mod ending;
 mod history;
 mod inventory;
 mod limits;
 mod outcome;
+mod rivals;
 mod status;
 mod view;
 
@@ -60,9 +62,10 @@ use belay_proto::{Index, NodeId, RequestId, ServiceName, Term, Timestamp};
 use fencing::Victim;
 use history::Journal;
 use member::NodeRecord;
+use placement::rules::Rules;
 use request::RequestRecord;
 use serde::{Deserialize, Serialize};
-use service::{Phase, ServiceRecord, Wanted};
+use service::ServiceRecord;
 use std::collections::{BTreeMap, VecDeque};
 
 /// What the cluster knows. Serialises to the snapshot that members exchange and store.
@@ -79,6 +82,9 @@ pub struct State {
     config_text: String,
     #[serde(skip)]
     config: Option<Validated>,
+    /// What the configuration says of VMs among each other, made from it.
+    #[serde(skip)]
+    rules: Rules,
     nodes: BTreeMap<NodeId, NodeRecord>,
     victims: BTreeMap<NodeId, Victim>,
     services: BTreeMap<ServiceName, ServiceRecord>,
@@ -218,6 +224,8 @@ impl State {
         self.advance_arming();
         self.drain_leaving();
         self.advance_fencing();
+        self.review_rivals();
+        self.note_better_hosts();
         self.settle();
         self.advance_moves();
         // Whoever waited for a turn that came only now, because what was done before has come to nothing. Each round takes
@@ -226,6 +234,8 @@ impl State {
             self.settle();
             self.advance_moves();
         }
+        self.stop_dependants();
+        self.fail_back();
         self.prune();
         self.close_journal()
     }
@@ -236,10 +246,8 @@ impl State {
     pub fn wake_at_or_due(&self) -> Option<Timestamp> {
         let fencing = self.victims.values().filter_map(|victim| victim.wake_at(self.time));
         let retries = self.services.values().filter_map(ServiceRecord::retry_at);
-        let waiting = |record: &&ServiceRecord| record.phase == (Phase::Stopped { wanted: Wanted::Now });
-        let wishes = self.services.values().filter(waiting).filter_map(|record| self.wish_may_come_true(record));
         let turns = [self.turn_due(), self.move_retry_due(), self.drain_due(), self.disarmed_until()];
-        fencing.chain(retries).chain(wishes).chain(turns.into_iter().flatten()).min()
+        fencing.chain(retries).chain(self.patience_ends()).chain(turns.into_iter().flatten()).min()
     }
 
     /// Forgets what nobody asks for any more, so that the state does not grow without bound.

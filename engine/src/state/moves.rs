@@ -2,8 +2,9 @@
 //!
 //! Everything that migrates a service goes through here. At each entry the wished moves are listed afresh from the state:
 //! what an administrator asked for, what has to leave a host in maintenance or standby, what is to be brought back to a
-//! host that is active again, and what would rather run elsewhere. As many are begun as the limit of migrations allows at
-//! both ends, in that order, and within it by the services' priority. Nothing is kept of a wish but the administrator's:
+//! host that is active again. As many are begun as the limit of migrations allows at
+//! both ends, in that order, and within it by the services' priority; what is left of the limit goes to what would be better off
+//! elsewhere (`placement/failback.rs`). Nothing is kept of a wish but the administrator's:
 //! one whose reason has gone is simply not listed any more.
 //!
 //! A migration that fails leaves the VM where it runs. It is never stopped for the sake of a move: the next member is
@@ -15,6 +16,8 @@ use super::limits::MigrationSlots;
 use super::member::NodeRecord;
 use super::migration::MigrationStage;
 use super::placement::Place;
+use super::placement::capacity::Board;
+use super::placement::choice::{Obstacle, best};
 use super::service::{Phase, Search, ServiceRecord};
 use belay_proto::history::EventId;
 use belay_proto::{Code, NodeId, NodeMode, ServiceName, Span, Timestamp};
@@ -102,13 +105,13 @@ impl State {
         }
         self.drop_overtaken();
         self.arrive_home();
-        let wished = self.wished_moves();
+        let wished = self.wished_here();
         self.forget_waits(&wished);
         if !wished.is_empty() {
             let mut slots = self.migration_slots();
-            let mut load = self.load_with_arrivals();
+            let mut board = self.board();
             for wish in wished {
-                self.begin_if_its_turn(&wish, &mut slots, &mut load);
+                self.begin_if_its_turn(&wish, &mut slots, &mut board);
             }
         }
         self.judge_drains();
@@ -208,8 +211,8 @@ impl State {
         }
     }
 
-    /// All moves that are wished now, in the order of their turns.
-    fn wished_moves(&self) -> Vec<Wished> {
+    /// All moves that must or should be made, in the order of their turns; those to better hosts come after them.
+    fn wished_here(&self) -> Vec<Wished> {
         let draining: BTreeMap<NodeId, Option<EventId>> = self
             .nodes
             .iter()
@@ -251,41 +254,36 @@ impl State {
         }
     }
 
-    /// How many services each member has, those on their way to it included.
-    fn load_with_arrivals(&self) -> BTreeMap<NodeId, usize> {
-        let mut load = self.load();
-        for record in self.services.values() {
-            if let Phase::Migrating { to, .. } = record.phase {
-                *load.entry(to).or_default() += 1;
-            }
-        }
-        load
-    }
-
-    fn begin_if_its_turn(&mut self, wish: &Wished, slots: &mut MigrationSlots, load: &mut BTreeMap<NodeId, usize>) {
-        let now = self.time;
+    fn begin_if_its_turn(&mut self, wish: &Wished, slots: &mut MigrationSlots, board: &mut Board) {
         self.with_service(&wish.service, |state, record| {
-            if record.moves.retry_at.is_some_and(|at| at <= now) {
+            if record.moves.retry_at.is_some_and(|at| at <= state.time) {
                 record.moves.retry_at = None;
                 record.moves.failed.clear();
             }
+            // With no turn left there, nobody asks where it would go: a host may have a thousand of them.
             if !slots.free_at(wish.from) {
                 record.moves.waits = Some(state.turn(wish.from, slots));
                 return;
             }
-            match state.move_target(wish, record, load) {
+            let vm = state.vm(&wish.service).cloned();
+            board.remove(&state.rules, &wish.service, vm.as_ref(), record);
+            match state.move_target(wish, record, board) {
                 Place::On(to) if slots.free(wish.from, to) => {
                     slots.take(wish.from, to);
-                    *load.entry(to).or_default() += 1;
                     let cause = wish.cause.map_or(Cause::Before, Cause::Event);
                     state.remember_home(wish, record);
                     state.begin_move(&wish.service, record, (wish.from, to), cause);
                 }
                 Place::On(to) => record.moves.waits = Some(state.turn(to, slots)),
+                Place::Wait { code, reason } if wish.why == Why::Asked => {
+                    record.moves.asked = None;
+                    state.answer(record, code, reason);
+                }
                 Place::Wait { code: Code::Again, reason } => record.moves.waits = Some(MoveWait::Turn(reason)),
                 Place::Wait { reason, .. } => record.moves.waits = Some(MoveWait::Blocked(reason)),
                 Place::Exhausted => state.move_later(record),
             }
+            board.add(&state.rules, &wish.service, vm.as_ref(), record);
         });
     }
 
@@ -302,34 +300,38 @@ impl State {
         }
     }
 
-    fn move_target(&self, wish: &Wished, record: &ServiceRecord, load: &BTreeMap<NodeId, usize>) -> Place {
-        if wish.why == Why::Asked
-            && let Some(to) = wish.to
-        {
-            return Place::On(to);
+    /// Where a service is to be moved. The board must not have it.
+    ///
+    /// What a service has to wait for before it is started does not matter here: it runs, and everybody knows where.
+    fn move_target(&self, wish: &Wished, record: &ServiceRecord, board: &Board) -> Place {
+        let name = &wish.service;
+        let wait = |code, reason| Place::Wait { code, reason };
+        let Some(vm) = self.vm(name) else { return wait(Code::NoService, "it is not in the configuration".into()) };
+        if let Some(other) = record.rivals.keys().chain(&record.suspects).next() {
+            let reason = format!("a copy of it may be on {}, which must be gone first", self.node_name(*other));
+            return wait(Code::Depend, reason);
         }
         let mut tried = record.moves.failed.clone();
         tried.insert(wish.from);
         let search = Search { wish: wish.to, avoid: Some(wish.from), tried, ..Search::default() };
-        let probe = ServiceRecord {
-            search,
-            rivals: record.rivals.clone(),
-            suspects: record.suspects.clone(),
-            size: record.size,
-            ..ServiceRecord::new(record.phase.clone())
-        };
-        match (self.place(&wish.service, &probe, load), wish.to) {
-            // It is brought back to its home or stays: nobody asked for it to be moved anywhere else.
-            (Place::On(to), Some(home)) if wish.why == Why::Home && to != home => {
-                if record.moves.failed.contains(&home) {
-                    return Place::Exhausted;
-                }
-                Place::Wait {
-                    code: Code::Domain,
-                    reason: format!("there is no place for it on {}", self.node_name(home)),
-                }
-            }
-            (place, _) => place,
+        let probe = ServiceRecord { search, size: record.size, ..ServiceRecord::new(record.phase.clone()) };
+        if let (Some(to), Why::Asked | Why::Home) = (wish.to, wish.why) {
+            // It goes there or stays: nobody asked for it to be moved anywhere else.
+            return match self.obstacle(name, &probe, vm, to, board) {
+                None => Place::On(to),
+                Some(Obstacle::Tried) => Place::Exhausted,
+                Some(what) => wait(Code::Depend, self.in_words(name, to, what)),
+            };
+        }
+        let weighed = self.weigh(name, &probe, vm, board);
+        let free = |node: NodeId| weighed.iter().any(|host| host.node == node && host.obstacle.is_none());
+        let has = |what: Obstacle| weighed.iter().any(|host| host.obstacle == Some(what));
+        match wish.to.filter(|to| free(*to)).or_else(|| best(&weighed)) {
+            Some(to) => Place::On(to),
+            // One that answers in a moment is waited for, rather than called no place.
+            None if has(Obstacle::NotReady) => wait(Code::Again, "the other hypervisors have not answered yet".into()),
+            None if !record.moves.failed.is_empty() => Place::Exhausted,
+            None => self.no_place(name, vm, &weighed),
         }
     }
 

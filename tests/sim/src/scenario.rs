@@ -99,17 +99,17 @@ impl Story {
         }
     }
 
+    /// What a host's node knows.
+    #[must_use]
+    pub fn state(&self, host: u32) -> Option<&State> {
+        Some(self.sim.daemon(NodeId(host))?.node.state())
+    }
+
     /// A service as a host's node has it.
     #[must_use]
     pub fn record(&self, host: u32, name: &str) -> Option<&ServiceRecord> {
         let service = ServiceName::vm(name).ok()?;
         self.sim.daemon(NodeId(host))?.node.state().service(&service)
-    }
-
-    /// The state as a host's node has it.
-    #[must_use]
-    pub fn state(&self, host: u32) -> Option<&State> {
-        Some(self.sim.daemon(NodeId(host))?.node.state())
     }
 
     /// What a host's node knows of another host.
