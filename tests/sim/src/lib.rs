@@ -14,6 +14,7 @@
 //! where it can look itself. Nothing here reads a clock or a random device: the same seed gives the same run.
 
 mod admin;
+mod by_hand;
 mod chaos;
 mod disk;
 mod executor;

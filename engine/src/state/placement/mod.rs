@@ -21,8 +21,7 @@ mod waiting;
 
 use super::State;
 use super::history::{Cause, event};
-use super::member::NodeRecord;
-use super::service::{Phase, Rival, Search, ServiceRecord, Wanted};
+use super::service::{Phase, Search, ServiceRecord, Wanted};
 use belay_proto::history::{EventKind, Severity};
 use belay_proto::{Code, NodeId, ServiceName, Span};
 use capacity::Board;
@@ -94,15 +93,6 @@ impl State {
     }
 
     fn settle_one(&mut self, name: &ServiceName, record: &mut ServiceRecord, board: &Board) {
-        let running = record
-            .rivals
-            .iter()
-            .find(|(id, rival)| **rival != Rival::BeingStopped && self.nodes.get(id).is_some_and(NodeRecord::in_view));
-        if let Some(owner) = running.map(|(id, _)| *id) {
-            let text = format!("runs on {} already; it is looked after there", self.node_name(owner));
-            self.adopt(name, record, owner, text);
-            return;
-        }
         if self.locked {
             return self.wait_for_unlock(name, record);
         }
