@@ -125,15 +125,8 @@ impl State {
             "was migrated from {here} to a host that is no member: bring it back, or stop it there and then disable and \
              enable it"
         );
-        if record.frozen {
-            let seen = HistoryEvent { node: Some(owner), ..event(EventKind::Observation, Severity::Critical, &text) };
-            self.note_service(name, record, seen, Cause::Before);
-            record.died_frozen = true;
-        } else {
-            self.enter(name, record, Phase::Failed { at: owner }, Severity::Critical, text.clone(), Cause::Before);
-        }
+        self.enter(name, record, Phase::Failed { at: owner }, Severity::Critical, text.clone(), Cause::Before);
         record.ended = Some(GoneReason::Migrated);
-        record.trouble = None;
         record.waiting = Some(text);
     }
 
@@ -141,7 +134,6 @@ impl State {
     pub(crate) fn ended_frozen(&mut self, name: &ServiceName, record: &mut ServiceRecord, owner: NodeId) {
         record.died_frozen = false;
         match record.ended.take() {
-            Some(GoneReason::Migrated) => self.lost_sight(name, record, owner),
             Some(GoneReason::GuestShutdown) => self.end_is_certain(name, record, owner, GoneReason::GuestShutdown),
             _ => self.recover(name, record, owner, "it died while it was frozen"),
         }
