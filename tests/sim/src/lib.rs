@@ -23,6 +23,7 @@ mod fence;
 mod hypervisor;
 mod ring;
 pub mod rng;
+mod rules;
 pub mod scenario;
 pub mod seed;
 pub mod shape;
