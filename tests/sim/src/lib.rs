@@ -24,6 +24,7 @@ mod hypervisor;
 mod modes;
 mod ring;
 pub mod rng;
+mod rules;
 pub mod scenario;
 pub mod seed;
 pub mod shape;

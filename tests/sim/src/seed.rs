@@ -2,6 +2,7 @@
 
 use crate::hypervisor::Origin;
 use crate::rng::Rng;
+use crate::rules::waits_with_reason;
 use crate::shape::Shape;
 use crate::sim::Sim;
 use belay_engine::state::service::{Phase, Rival, Wanted};
@@ -186,6 +187,7 @@ impl Sim {
                     about("should not run")
                 }
                 Phase::Failed { .. } => None,
+                Phase::Stopped { wanted: Wanted::Now } if waits_with_reason(state, &service) => None,
                 _ => about("is on its way"),
             }
         })

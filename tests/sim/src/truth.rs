@@ -60,6 +60,8 @@ pub(crate) struct Truth {
     /// Some host's calendar jumped: windows of the cluster's time cannot be judged from outside.
     pub(crate) clock_jumped: bool,
     pub(crate) moved_by_hand: u64,
+    /// Where each daemon had each service after the last entry it applied (S13).
+    pub(crate) placed: BTreeMap<NodeId, crate::rules::Before>,
     pub(crate) fenced: u64,
     pub(crate) starts: u64,
 }
@@ -163,6 +165,9 @@ impl Sim {
         }
         if opens_term && latest {
             self.remembers(host);
+        }
+        if latest {
+            self.placed_by_the_rules(host);
         }
         if !latest || !record.index.0.is_multiple_of(16) {
             return;
