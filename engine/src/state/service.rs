@@ -200,6 +200,9 @@ pub struct ServiceRecord {
     /// Where it ran before its host went into maintenance: it is brought back there.
     #[serde(default)]
     pub home: Option<NodeId>,
+    /// Better hosts that have come since it was placed, to which it was not moved yet.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub drawn_to: BTreeSet<NodeId>,
     /// How it came to be in its state, oldest first.
     pub chain: Vec<HistoryEvent>,
 }
@@ -226,6 +229,7 @@ impl ServiceRecord {
             ended: None,
             size: None,
             home: None,
+            drawn_to: BTreeSet::new(),
             chain: Vec::new(),
         }
     }
@@ -301,6 +305,10 @@ impl State {
         record.transition = Some(self.time);
         record.waiting = None;
         record.trouble = None;
+        if record.phase.owner().is_none() || matches!(record.phase, Phase::Migrating { .. }) {
+            // Whatever places it next knows which hosts there are.
+            record.drawn_to.clear();
+        }
         if !matches!(record.phase, Phase::Started { .. }) {
             // There is no owner to ask any more.
             record.rivals.values_mut().filter(|r| **r == Rival::AskingOwner).for_each(|r| *r = Rival::Tolerated);

@@ -21,7 +21,6 @@ mod executor;
 mod faults;
 mod fence;
 mod hypervisor;
-mod job;
 mod ring;
 pub mod rng;
 pub mod scenario;
