@@ -219,6 +219,7 @@ impl State {
         }
         self.drain_leaving();
         self.advance_fencing();
+        self.give_up_seeking();
         self.review_rivals();
         self.note_better_hosts();
         self.settle();
@@ -239,7 +240,8 @@ impl State {
     pub fn wake_at_or_due(&self) -> Option<Timestamp> {
         let fencing = self.victims.values().filter_map(|victim| victim.wake_at(self.time));
         let retries = self.services.values().filter_map(ServiceRecord::retry_at);
-        fencing.chain(retries).chain(self.patience_ends()).min()
+        let sought = self.services.values().filter_map(|record| record.sought_until);
+        fencing.chain(retries).chain(sought).chain(self.patience_ends()).min()
     }
 
     /// Forgets what nobody asks for any more, so that the state does not grow without bound.
