@@ -17,6 +17,8 @@ pub(crate) enum Origin {
     Belay,
     /// A person, or a migration gone wrong: not Belay's doing.
     Other,
+    /// It ran on a host that somebody swore to be off: what comes of that is theirs.
+    Disowned,
 }
 
 #[derive(Clone, Debug)]
