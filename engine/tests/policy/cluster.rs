@@ -163,6 +163,7 @@ impl Cluster {
         let mut words = match &record.phase {
             Phase::Stopped { wanted: Wanted::AtNextView } => "stopped".to_owned(),
             Phase::Stopped { wanted: Wanted::Now } => "waits".to_owned(),
+            Phase::Stopped { wanted: Wanted::WhenArmed } => "waits until armed".to_owned(),
             Phase::Disabled => "disabled".to_owned(),
             Phase::Failed { at } => format!("failed {}", name(at)),
             Phase::Starting { owner } => format!("starting {}", name(owner)),
