@@ -35,6 +35,7 @@ impl Sim {
             asked_ms: now,
             answered_ms: u64::MAX,
             refused: false,
+            refusal: None,
         });
         asked.sent += 1;
         if asked.cluster_ms == 0 {
@@ -61,6 +62,7 @@ impl Sim {
         asked.at.retain(|at| *at != host);
         if !of_cluster {
             asked.refused = asked.answer.is_none();
+            asked.refusal = Some(verdict);
             return;
         }
         asked.refused = false;

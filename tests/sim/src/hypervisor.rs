@@ -3,6 +3,7 @@
 //! A call goes on when whoever made it dies, as libvirtd's do.
 
 use crate::executor::{Answer, DomEvent, ExecEv};
+use crate::rules::{Course, Deed};
 use crate::sim::{DaemonEv, Ev, HostEv, Sim};
 use belay_proto::entry::GoneReason;
 use belay_proto::{NodeId, ServiceName};
@@ -89,7 +90,11 @@ impl Sim {
         if h.hyper.ops.contains_key(name) {
             return self.answer(host, 300, asker, Answer::Unknown("another call is under way"));
         }
-        if self.rng.chance(self.odds.start_fails) {
+        let course = self.rules.of_vm(Deed::Start, host, name);
+        if course == Some(Course::Hangs) {
+            return;
+        }
+        if course == Some(Course::Fails) || course.is_none() && self.rng.chance(self.odds.start_fails) {
             let delay = self.rng.range(50, 400);
             return self.answer(host, delay, asker, Answer::Failed("no such image"));
         }
@@ -99,6 +104,9 @@ impl Sim {
             h.hyper.ops.insert(name.to_owned(), Op::Starting(op));
         }
         let mut takes = self.rng.range(300, 600);
+        if let Some(Course::Takes(ms)) = course {
+            takes = ms;
+        }
         let mut answer = Some(asker);
         if self.rng.chance(self.odds.call_hangs)
             && let Some(asker) = answer.take()
@@ -120,11 +128,24 @@ impl Sim {
             h.hyper.ops.remove(name);
         }
         let Some(pid) = self.pid_of(host, name) else { return self.answer(host, 5, asker, Answer::Done) };
-        if self.rng.chance(self.odds.stop_fails) {
+        let course = self.rules.of_vm(Deed::Stop, host, name);
+        if course == Some(Course::Fails) || course.is_none() && self.rng.chance(self.odds.stop_fails) {
             return self.answer(host, 500, asker, Answer::Failed("the monitor does not answer"));
         }
         let guest = self.rng.range(50, 1500);
-        let mut takes = if self.rng.chance(self.odds.stubborn_guest) { grace + 50 } else { guest.min(grace + 50) };
+        let stubborn = match self.rules.of_vm(Deed::Shutdown, host, name) {
+            Some(course) => course == Course::Fails,
+            None => self.rng.chance(self.odds.stubborn_guest),
+        };
+        let mut takes = if stubborn { grace + 50 } else { guest.min(grace + 50) };
+        match course {
+            // The hypervisor does not come to it, and the caller's time runs out.
+            Some(Course::Hangs) => {
+                return self.answer(host, grace + 2000, asker, Answer::Unknown("the call ran out of time"));
+            }
+            Some(Course::Takes(ms)) => takes = ms,
+            _ => {}
+        }
         let mut answer = Some(asker);
         if self.rng.chance(self.odds.call_hangs)
             && let Some(asker) = answer.take()
@@ -148,7 +169,10 @@ impl Sim {
         if let Some(h) = self.hosts.get_mut(&host) {
             h.hyper.ops.insert(name.to_owned(), Op::Migrating(op));
         }
-        let takes = self.rng.range(400, 5000);
+        let mut takes = self.rng.range(400, 5000);
+        if let Some(Course::Takes(ms)) = self.rules.of_vm(Deed::Migration, host, name) {
+            takes = ms;
+        }
         let mut answer = Some(asker);
         if self.rng.chance(self.odds.call_hangs)
             && let Some(asker) = answer.take()
@@ -214,12 +238,20 @@ impl Sim {
         if apart || !there || taken || self.silent(to) {
             return Answer::Failed("the target does not take it");
         }
-        if !self.rng.chance(self.odds.migration_lies) {
-            self.moves(host, name, to);
-            return Answer::Done;
-        }
+        let lie = match self.rules.of_vm(Deed::Migration, host, name) {
+            Some(Course::Fails | Course::Hangs) => return Answer::Failed("the target does not take it"),
+            Some(Course::Lies) => 0,
+            Some(Course::WorksUnnoticed) => 1,
+            Some(Course::LeavesTwo) => 2,
+            Some(Course::LeavesNone) => 3,
+            None if self.rng.chance(self.odds.migration_lies) => self.rng.range(0, 3),
+            Some(Course::Works | Course::Takes(_)) | None => {
+                self.moves(host, name, to);
+                return Answer::Done;
+            }
+        };
         self.trace.note(self.now, host, || format!("the migration of {name} goes wrong"));
-        match self.rng.range(0, 3) {
+        match lie {
             0 => Answer::Done,
             1 => {
                 self.moves(host, name, to);
@@ -246,7 +278,13 @@ impl Sim {
             self.truth.moved_by_hand += 1;
             self.end_domain(host, name, GoneReason::Migrated);
             self.create(to, name, Origin::Other);
+            self.goes_on(name);
         }
+    }
+
+    /// A domain that was moved was not started.
+    fn goes_on(&mut self, name: &str) {
+        self.truth.begun.entry(name.to_owned()).and_modify(|count| *count = count.saturating_sub(1));
     }
 
     /// Somebody starts a domain with `virsh`.
@@ -258,10 +296,12 @@ impl Sim {
         let origin = self.hosts.get(&host).and_then(|h| h.hyper.domains.get(name)).map(|dom| dom.origin);
         self.end_domain(host, name, GoneReason::Migrated);
         self.create(to, name, origin.unwrap_or(Origin::Belay));
+        self.goes_on(name);
     }
 
     pub(crate) fn create(&mut self, host: NodeId, name: &str, origin: Origin) {
         self.truth.moved_by_hand += u64::from(origin == Origin::Other);
+        *self.truth.begun.entry(name.to_owned()).or_default() += 1;
         self.rings += 1;
         let pid = u32::try_from(self.rings).unwrap_or(u32::MAX);
         let Some(h) = self.hosts.get_mut(&host).filter(|h| h.powered) else { return };

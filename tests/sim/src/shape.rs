@@ -1,6 +1,8 @@
 //! What a simulated cluster looks like: its hosts, its services, and the `cluster.conf` that says so.
 
 use crate::rng::Rng;
+use belay_proto::NodeId;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// A service of the cluster.
@@ -46,6 +48,12 @@ pub struct Shape {
     pub unfenceable: Vec<u32>,
     /// What it runs.
     pub vms: Vec<VmShape>,
+    /// The votes of hosts that do not have one each.
+    pub votes: BTreeMap<NodeId, u32>,
+    /// How many votes make a quorum; more than half of the hosts if it is 0.
+    pub quorum: u32,
+    /// The `cluster.conf`, where a scenario says it word by word.
+    pub told: Option<String>,
 }
 
 impl Shape {
@@ -53,7 +61,8 @@ impl Shape {
     #[must_use]
     pub fn new(hosts: u32, vms: &[&str]) -> Self {
         let vms = vms.iter().map(|name| VmShape::new(name)).collect();
-        Self { hosts, two_node: hosts == 2, unfenceable: Vec::new(), vms }
+        let (votes, quorum, told) = (BTreeMap::new(), 0, None);
+        Self { hosts, two_node: hosts == 2, unfenceable: Vec::new(), vms, votes, quorum, told }
     }
 
     /// A cluster drawn by chance.
@@ -81,6 +90,9 @@ impl Shape {
     /// Its `cluster.conf`.
     #[must_use]
     pub fn conf(&self) -> String {
+        if let Some(text) = &self.told {
+            return text.clone();
+        }
         let mut text = String::from("<?xml version=\"1.0\"?>\n<cluster name=\"sim\" config_version=\"1\">\n");
         if self.two_node {
             text.push_str("  <cman two_node=\"1\" expected_votes=\"1\"/>\n");

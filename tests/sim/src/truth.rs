@@ -23,6 +23,8 @@ pub(crate) struct Asked {
     pub(crate) answered_ms: u64,
     /// The answer was a refusal of the host, which is no answer of the cluster.
     pub(crate) refused: bool,
+    /// What that host said.
+    pub(crate) refusal: Option<Verdict>,
 }
 
 /// Everything known outside of the cluster.
@@ -44,6 +46,8 @@ pub(crate) struct Truth {
     pub(crate) clock_jumped: bool,
     pub(crate) moved_by_hand: u64,
     pub(crate) fenced: u64,
+    /// How often a process of a domain began; one that is migrated goes on.
+    pub(crate) begun: BTreeMap<String, u64>,
     pub(crate) starts: u64,
 }
 
