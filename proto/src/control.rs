@@ -207,6 +207,14 @@ pub struct WhyReply {
     pub chain: Vec<HistoryEvent>,
 }
 
+/// What `Snapshot` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotReply {
+    /// The whole replicated state as this host has it, as members exchange it. It holds the configuration, and with it
+    /// the passwords of fence devices.
+    pub snapshot: String,
+}
+
 /// The errors of the interface, by their last part: `io.belay.Cluster.NoSuchService` and so on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "error", content = "parameters")]

@@ -5,6 +5,7 @@ mod check;
 mod events;
 mod options;
 mod request;
+mod simulate;
 mod status;
 mod why;
 
@@ -24,9 +25,10 @@ const HELP_WIDTH_MAX: usize = 100;
 /// Runs `belay` with its arguments, its own name first.
 pub(crate) fn run(arguments: &[OsString], console: &mut Console) -> Result<u8, Trouble> {
     let command = Options::command().term_width(console.width.min(HELP_WIDTH_MAX));
-    let parsed = command.try_get_matches_from(arguments).and_then(|matches| Options::from_arg_matches(&matches));
-    let options = match parsed {
-        Ok(options) => options,
+    let parsed =
+        command.try_get_matches_from(arguments).and_then(|matches| Ok((Options::from_arg_matches(&matches)?, matches)));
+    let (options, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             let text = error.render();
             let help = !error.use_stderr();
@@ -44,7 +46,11 @@ pub(crate) fn run(arguments: &[OsString], console: &mut Console) -> Result<u8, T
         Command::Events(events) => events::run(&socket, &events, console),
         Command::Why { service, json } => why::run(&socket, &service, json, console),
         Command::AckFence { node, yes_i_am_sure } => ack_fence::run(&socket, &node, yes_i_am_sure, console),
-        Command::Check { file } => check::run(&file, console),
+        Command::Check(check) => check::run(&socket, &check, console),
+        Command::Simulate { config, verbose, .. } => {
+            let written = matches.subcommand_matches("simulate").unwrap_or(&matches);
+            simulate::run(&socket, config.as_ref(), verbose, written, console)
+        }
         Command::Clustat { arguments } => clustat::run(&arguments, &socket, console),
         Command::Clusvcadm { arguments } => clusvcadm::run(&arguments, &socket, console),
         Command::Enable(to) => request::run(&socket, request::Verb::Enable, &to.of, to.to.as_deref(), console),

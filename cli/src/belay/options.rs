@@ -100,13 +100,54 @@ Example:
         yes_i_am_sure: bool,
     },
     /// Say everything there is to say about a cluster.conf, without touching the cluster
-    #[command(
-        after_help = "Examples:\n  belay check\n  belay check /root/cluster.conf.new\n\nExit status: 0 it can be used (there may be warnings), 1 it cannot."
-    )]
-    Check {
-        /// The file
-        #[arg(default_value = "/etc/cluster/cluster.conf")]
-        file: PathBuf,
+    #[command(after_help = "\
+Examples:
+  belay check
+  belay check /root/cluster.conf.new
+  belay check --survives 1                        the running cluster
+  belay check --survives 1 cluster.conf.new       that one, switched on
+
+Exit status: 0 it can be used (there may be warnings), 1 it cannot; with
+--survives, 3 if some service would be left without a place.")]
+    Check(Check),
+    /// Play what would happen if, on a copy: nothing reaches the cluster
+    #[command(after_help = "\
+The cluster's own engine plays it, on a copy of its present state or, with
+--config, on a cluster of that configuration which has just been switched on.
+Starts, stops, migrations and fencing are taken to succeed at once; times are
+those that the engine itself waits. Steps are played in the order in which they
+are written; hosts after one --fail fail together.
+
+Examples:
+  belay simulate --fail node2
+  belay simulate --fail node1 node2 --join node1
+  belay simulate --request 'relocate vm:web1 --to node3'
+  belay simulate --set vm:db.memory=8192 --fail node1
+  belay simulate --config cluster.conf.new --fail node3
+
+--set takes SUBJECT.ATTRIBUTE=VALUE, where SUBJECT is vm:NAME, node:NAME,
+domain:NAME, placement or fence_daemon, and ATTRIBUTE one of cluster.conf's.
+
+Exit status: 0 everything has a place in the end, 3 something has none.")]
+    Simulate {
+        /// Hosts that lose their power at the same moment
+        #[arg(long, value_name = "HOST", num_args = 1.., action = clap::ArgAction::Append)]
+        fail: Vec<String>,
+        /// A host that comes, or comes back after a restart
+        #[arg(long, value_name = "HOST", action = clap::ArgAction::Append)]
+        join: Vec<String>,
+        /// What an administrator asks for, as a command: 'enable vm:web1'
+        #[arg(long, value_name = "REQUEST", action = clap::ArgAction::Append)]
+        request: Vec<String>,
+        /// A changed setting of the configuration
+        #[arg(long, value_name = "SETTING", action = clap::ArgAction::Append)]
+        set: Vec<String>,
+        /// Begin with a cluster of this configuration instead of the running one
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Every step, the small ones too
+        #[arg(long, short)]
+        verbose: bool,
     },
     /// The command clustat, with its own options
     #[command(disable_help_flag = true, after_help = "Example:\n  belay clustat -s vm:web1")]
@@ -122,6 +163,15 @@ Example:
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// The file [default: /etc/cluster/cluster.conf, and the running cluster with --survives]
+    pub(super) file: Option<PathBuf>,
+    /// Whether every service still has a place with enough memory after any so many hosts are lost
+    #[arg(long, value_name = "HOSTS", value_parser = clap::value_parser!(u8).range(1..=3))]
+    pub(super) survives: Option<u8>,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! `belay enable`, `disable`, `stop`, `restart`, `relocate`, `migrate`, `freeze` and `unfreeze`.
 
-use super::options::Of;
+use super::options::{Command, Of};
 use super::{ask, no_member, no_service, refused};
 use crate::client::Client;
 use crate::console::{Console, Trouble};
@@ -29,10 +29,36 @@ const STILL_WORKING: u8 = 124;
 
 pub(super) fn run(socket: &Path, verb: Verb, of: &Of, to: Option<&str>, console: &mut Console) -> Result<u8, Trouble> {
     let (client, status) = ask(socket)?;
-    let service = service_meant(&status, &of.service).map_err(|text| no_service(&text))?;
-    let member = to.map(|name| member_meant(&status, name)).transpose().map_err(|text| no_member(&text))?;
+    let request = wanted(verb, &of.service, to, &status)?;
+    let mut patience = Patience::from_environment();
+    patience.wait = of.wait.map(Into::into);
+    if let Some(reconnect) = of.reconnect {
+        patience.reconnect = reconnect.into();
+    }
+    carry_out(client, socket, request, patience, &status, console)
+}
+
+/// The request that a command makes of a cluster like this; none if it is no request.
+pub(super) fn of(command: &Command, status: &Status) -> Result<Option<Request>, Trouble> {
+    let (verb, of, to) = match command {
+        Command::Enable(to) => (Verb::Enable, &to.of, to.to.as_deref()),
+        Command::Relocate(to) => (Verb::Relocate, &to.of, to.to.as_deref()),
+        Command::Migrate(to) => (Verb::Migrate, &to.of, Some(to.to.as_str())),
+        Command::Disable(of) => (Verb::Disable, of, None),
+        Command::Stop(of) => (Verb::Stop, of, None),
+        Command::Restart(of) => (Verb::Restart, of, None),
+        Command::Freeze(of) => (Verb::Freeze, of, None),
+        Command::Unfreeze(of) => (Verb::Unfreeze, of, None),
+        _ => return Ok(None),
+    };
+    wanted(verb, &of.service, to, status).map(Some)
+}
+
+fn wanted(verb: Verb, service: &str, to: Option<&str>, status: &Status) -> Result<Request, Trouble> {
+    let service = service_meant(status, service).map_err(|text| no_service(&text))?;
+    let member = to.map(|name| member_meant(status, name)).transpose().map_err(|text| no_member(&text))?;
     let target = member.map(|member| member.id);
-    let request = match (verb, target) {
+    Ok(match (verb, target) {
         (Verb::Enable, target) => Request::Enable { service, target, by_domain: false },
         (Verb::Relocate, target) => Request::Relocate { service, target },
         (Verb::Migrate, Some(target)) => Request::Migrate { service, target },
@@ -42,13 +68,7 @@ pub(super) fn run(socket: &Path, verb: Verb, of: &Of, to: Option<&str>, console:
         (Verb::Restart, _) => Request::Restart { service },
         (Verb::Freeze, _) => Request::Freeze { service },
         (Verb::Unfreeze, _) => Request::Unfreeze { service },
-    };
-    let mut patience = Patience::from_environment();
-    patience.wait = of.wait.map(Into::into);
-    if let Some(reconnect) = of.reconnect {
-        patience.reconnect = reconnect.into();
-    }
-    carry_out(client, socket, request, patience, &status, console)
+    })
 }
 
 /// Submits a request and tells its outcome in one line.

@@ -5,4 +5,5 @@
 mod belay;
 mod clustat;
 mod clusvcadm;
+mod simulate;
 mod support;

@@ -120,6 +120,8 @@ pub(crate) struct Script {
     pub(crate) status: Status,
     pub(crate) verdict: Verdict,
     pub(crate) events: Vec<HistoryEvent>,
+    /// The state to rehearse on.
+    pub(crate) snapshot: String,
     /// Takes requests and dies before it answers.
     pub(crate) dies: bool,
     /// So many requests are told first that there is no quorum yet.
@@ -128,7 +130,14 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) fn new(status: Status) -> Self {
-        Self { status, verdict: verdict(Code::Success, "", 1), events: Vec::new(), dies: false, joining: 0 }
+        Self {
+            status,
+            verdict: verdict(Code::Success, "", 1),
+            events: Vec::new(),
+            snapshot: String::new(),
+            dies: false,
+            joining: 0,
+        }
     }
 }
 
@@ -179,6 +188,7 @@ fn answer(
             let found = script.status.services.iter().find(|s| s.name == service);
             drop(answer.send(found.map(|s| WhyReply { service: s.clone(), chain: script.events.clone() })));
         }
+        ControlQuery::Snapshot(answer) => drop(answer.send(script.snapshot.clone())),
         ControlQuery::Events { answer, .. } => drop(answer.send((script.events.clone(), feed.subscribe()))),
     }
 }

@@ -4,22 +4,30 @@
 //! their fence methods, [`domains`] the failover domains, [`vms`] the virtual machines. Each part reads what it
 //! understands and hands every element to [`schema`], which reports the rest. Nothing stops at the first finding.
 
+mod apart;
+mod depend;
 mod domains;
 mod fencing;
 mod findings;
 mod machine;
 mod members;
 mod not_xml;
+mod placement;
+mod room;
+mod rules;
 mod schema;
+mod sizes;
 mod tables;
+mod together;
 mod values;
 mod vms;
 mod xml;
 
-use crate::model::{Cluster, Placement, Validated};
+use crate::model::{Cluster, Validated};
 use crate::reading::Reading;
 use crate::source::Source;
 use findings::Findings;
+use rules::Rules;
 use values::Values;
 use xml::Xml;
 
@@ -95,9 +103,11 @@ fn cluster(root: Xml<'_>, findings: &mut Findings<'_>) -> Cluster {
     fencing::unused(&parts.fence_devices, &members, findings);
     let quorum = members::quorum(parts.cman, &members, findings);
     let failover_domains = domains::read(&parts.rm, &members, findings);
-    let vms = vms::read(&parts.rm, &members, &failover_domains, findings);
-    Cluster {
-        placement: Placement::default(),
+    let (mut vms, elements) = vms::read(&parts.rm, &members, &failover_domains, findings);
+    depend::read(&mut vms, &elements, findings);
+    let (placement, places) = placement::read(&parts.rm, &vms, findings);
+    let whole = members.complete();
+    let cluster = Cluster {
         name,
         version,
         nodes: members.into_nodes(),
@@ -106,8 +116,11 @@ fn cluster(root: Xml<'_>, findings: &mut Findings<'_>) -> Cluster {
         fence_daemon: fencing::fence_daemon(parts.fence_daemon, findings),
         fence_devices: devices,
         failover_domains,
+        placement,
         vms,
-    }
+    };
+    rules::check(&Rules { cluster: &cluster, places: &places, elements: &elements }, whole, findings);
+    cluster
 }
 
 /// `cluster/@name` and `cluster/@config_version`.
@@ -149,8 +162,8 @@ impl<'a> Parts<'a> {
             nodes: schema::joined(root, "clusternodes", findings),
             fence_devices: schema::joined(root, "fencedevices", findings),
             rm: schema::joined(root, "rm", findings),
-            cman: schema::single(root, "cman", findings),
-            fence_daemon: schema::single(root, "fence_daemon", findings),
+            cman: schema::single(&[root], "cman", findings),
+            fence_daemon: schema::single(&[root], "fence_daemon", findings),
         }
     }
 }

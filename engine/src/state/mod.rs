@@ -199,7 +199,7 @@ impl State {
         match &entry.what {
             What::View(view) => self.apply_view(view),
             What::Config { text } => self.apply_config(text, entry.from),
-            What::Request { id, by, request } => self.apply_request(id, by, request),
+            What::Request { id, by, request } => self.apply_request(entry.from, id, by, request),
             What::Outcome { service, epoch, outcome } => self.apply_outcome(entry.from, service, *epoch, outcome),
             What::Observation { service, epoch, seen } => self.apply_observation(entry.from, service, *epoch, seen),
             What::Inventory { boot, running } => self.apply_inventory(entry.from, boot, running),
@@ -214,6 +214,11 @@ impl State {
         self.drain_leaving();
         self.advance_fencing();
         self.settle();
+        // Whoever waited for a turn that came only now, because what was done before has come to nothing. Each round takes
+        // at least one request off a queue.
+        while self.queues_ready() {
+            self.settle();
+        }
         self.prune();
         self.close_journal()
     }
