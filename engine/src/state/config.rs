@@ -3,6 +3,7 @@
 use super::State;
 use super::history::{Cause, event};
 use super::member::NodeRecord;
+use super::placement::rules::Rules;
 use super::service::{Phase, ServiceRecord, Wanted};
 use belay_proto::history::{EventKind, Severity};
 use belay_proto::{NodeId, ServiceName};
@@ -34,6 +35,7 @@ impl State {
         let vms: Vec<(ServiceName, bool)> = config.vms.iter().map(|(n, vm)| (n.clone(), vm.autostart)).collect();
         let nodes: Vec<NodeId> = config.nodes.keys().copied().collect();
         let note = format!("configuration version {} of cluster {} is in force", config.version, config.name);
+        self.rules = Rules::of(&config);
         self.config = Some(config);
         text.clone_into(&mut self.config_text);
         self.note(event(EventKind::Config, Severity::Notice, note), None);

@@ -43,6 +43,9 @@ pub struct NodeRecord {
     pub facts: Option<HostFacts>,
     /// What last happened to it.
     pub last_event: Option<EventId>,
+    /// Whether services could be placed on it after the last entry.
+    #[serde(default)]
+    pub available: bool,
 }
 
 /// What is known of a host.
@@ -86,6 +89,7 @@ impl NodeRecord {
             mode_reason: String::new(),
             facts: None,
             last_event: None,
+            available: false,
         }
     }
 

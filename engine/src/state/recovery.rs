@@ -102,7 +102,7 @@ impl State {
                     }
                 };
                 record.search = Search::default();
-                let can = self.may_start_in_place(record, vm, owner);
+                let can = self.may_start_in_place(record, vm, owner) && self.dependency_missing(vm).is_none();
                 if can {
                     self.decide(name, record, Phase::Starting { owner }, text, Cause::Before);
                 } else {

@@ -143,6 +143,9 @@ pub struct Search {
     pub tried: BTreeSet<NodeId>,
     /// Where it should be started rather.
     pub wish: Option<NodeId>,
+    /// It was stopped there only to be started again: the room it had is kept for it.
+    #[serde(default)]
+    pub in_place: bool,
     /// Where it should be started only if nothing else works.
     pub avoid: Option<NodeId>,
     /// How many rounds through all members have failed.
@@ -195,6 +198,9 @@ pub struct ServiceRecord {
     /// Where it ran before its host went into maintenance: it is brought back there.
     #[serde(default)]
     pub home: Option<NodeId>,
+    /// Better hosts that have come since it was placed, to which it was not moved yet.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub drawn_to: BTreeSet<NodeId>,
     /// How it came to be in its state, oldest first.
     pub chain: Vec<HistoryEvent>,
 }
@@ -220,6 +226,7 @@ impl ServiceRecord {
             sought: BTreeSet::new(),
             size: None,
             home: None,
+            drawn_to: BTreeSet::new(),
             chain: Vec::new(),
         }
     }
@@ -291,6 +298,10 @@ impl State {
         record.transition = Some(self.time);
         record.waiting = None;
         record.trouble = None;
+        if record.phase.owner().is_none() || matches!(record.phase, Phase::Migrating { .. }) {
+            // Whatever places it next knows which hosts there are.
+            record.drawn_to.clear();
+        }
         if !matches!(record.phase, Phase::Started { .. }) {
             // There is no owner to ask any more.
             record.rivals.values_mut().filter(|r| **r == Rival::AskingOwner).for_each(|r| *r = Rival::Tolerated);
@@ -331,7 +342,8 @@ impl State {
             }
             AfterStop::Start { wish, avoid } => {
                 let owner = record.phase.owner();
-                record.search = Search { wish, avoid, ..Search::default() };
+                let in_place = wish.is_some() && wish == owner;
+                record.search = Search { wish, in_place, avoid, ..Search::default() };
                 let phase = Phase::Stopped { wanted: Wanted::Now };
                 self.enter(name, record, phase, Severity::Info, "stopped, to be started again".into(), cause);
                 if let Some(owner) = owner.filter(|owner| wish == Some(*owner)) {

@@ -62,7 +62,7 @@ impl State {
     ) -> Result<(), Refusal> {
         let tried = search.avoid.into_iter().collect();
         let probe = ServiceRecord { search: Search { tried, ..search.clone() }, ..record.clone() };
-        match self.place(name, &probe, &self.load()) {
+        match self.place(name, &probe, &self.board()) {
             Place::On(place) if search.wish.is_some_and(|wish| wish != place) => {
                 let wish = search.wish.map(|wish| self.node_name(wish)).unwrap_or_default();
                 Err((Code::Depend, format!("{wish} cannot take it now; it was left on {}", self.node_name(owner))))
