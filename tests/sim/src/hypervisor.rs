@@ -92,7 +92,7 @@ impl Sim {
         }
         let course = self.rules.of_vm(Deed::Start, host, name);
         if course == Some(Course::Hangs) {
-            return;
+            return self.answer(host, 3000, asker, Answer::Unknown("the call ran out of time"));
         }
         if course == Some(Course::Fails) || course.is_none() && self.rng.chance(self.odds.start_fails) {
             let delay = self.rng.range(50, 400);

@@ -172,6 +172,9 @@ pub(crate) fn read(words: &mut Words<'_>, names: Names<'_>) -> Result<Event, Wro
     if words.take("let") {
         return rule(words, names).map(Event::Let);
     }
+    if words.take("stop daemon and vms") {
+        return Ok(Event::StopDaemon { host: names.on_host(words)?, stop_vms: true });
+    }
     type OnHost = (&'static str, fn(NodeId) -> Event);
     let on_host: [OnHost; 9] = [
         ("freeze daemon", Event::FreezeDaemon),
@@ -188,9 +191,6 @@ pub(crate) fn read(words: &mut Words<'_>, names: Names<'_>) -> Result<Event, Wro
         if words.take(phrase) {
             return names.on_host(words).map(event);
         }
-    }
-    if words.take("stop daemon and vms") {
-        return Ok(Event::StopDaemon { host: names.on_host(words)?, stop_vms: true });
     }
     if words.take("kill daemon") {
         if !words.take("on") {

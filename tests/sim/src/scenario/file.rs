@@ -21,6 +21,8 @@ pub struct Scenario {
     pub cold: bool,
     /// What it waits for, if what it pins is not there yet.
     pub pending: Option<String>,
+    /// What is to be warned of in its configuration.
+    pub warnings: Vec<String>,
     /// It also runs on real processes.
     pub real: bool,
     /// What happens, and what must come of it.
@@ -88,6 +90,7 @@ impl Scenario {
             setup: Setup::default(),
             cold: false,
             pending: None,
+            warnings: Vec::new(),
             real: false,
             steps: Vec::new(),
         };
@@ -125,6 +128,8 @@ impl Scenario {
             words.end("'also on real hosts' stands alone")?;
         } else if words.take("pending") {
             self.pending = Some(words.quoted("say what for, in quotes: pending \"failback\"")?);
+        } else if words.take("warning") {
+            self.warnings.push(words.quoted("say which, in quotes: warning \"never forgotten\"")?);
         } else if words.peek().is_some_and(describes) {
             self.setup.line(&mut words)?;
         } else {

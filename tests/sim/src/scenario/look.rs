@@ -49,7 +49,8 @@ pub fn check(world: &dyn World, seen: &Seen) -> Result<(), String> {
             {
                 return Err(format!("{}, and waits for {:?}", told(&service), service.waiting));
             }
-            if *state == ServiceState::Started {
+            // What waits although it is started does not run: it died frozen, or nobody can tell.
+            if *state == ServiceState::Started && waiting.is_none() {
                 let owner: Vec<u32> = service.owner.iter().map(|owner| owner.0).collect();
                 return places(world, vm, &owner);
             }

@@ -8,7 +8,7 @@ use super::setup::{Ground, Setup};
 use crate::shape::{Shape, VmShape};
 use crate::sim::Sim;
 use belay_config::model::Recovery;
-use belay_config::{Cluster, Severity};
+use belay_config::{Cluster, Diagnostic, Severity};
 use belay_proto::control::{Status, Verdict};
 use belay_proto::history::HistoryEvent;
 use belay_proto::{NodeId, RequestId, ServiceName};
@@ -82,10 +82,15 @@ pub fn play(scenario: &Scenario, options: Options) -> Result<(), Failure> {
 }
 
 /// The cluster for the simulator.
-fn shape(setup: &Setup) -> Result<Shape, String> {
+fn shape(setup: &Setup, warnings: &[String]) -> Result<Shape, String> {
     let conf = setup.text(&Ground::default());
     let reading = belay_config::read("cluster.conf", &conf);
-    if let Some(found) = reading.diagnostics.iter().find(|found| found.severity != Severity::Info) {
+    let serious = || reading.diagnostics.iter().filter(|found| found.severity != Severity::Info);
+    let expected = |found: &Diagnostic| warnings.iter().any(|part| found.message.contains(part));
+    if let Some(part) = warnings.iter().find(|part| !serious().any(|found| found.message.contains(*part))) {
+        return Err(format!("nothing is warned of with '{part}'"));
+    }
+    if let Some(found) = serious().find(|found| !expected(found)) {
         let line = conf.lines().nth(found.line.saturating_sub(1)).unwrap_or_default();
         return Err(format!("{found}\n  {}", line.trim()));
     }
@@ -120,7 +125,7 @@ fn vm_shape(cluster: &Cluster, vm: &belay_config::model::Vm) -> VmShape {
 
 impl<'a> Player<'a> {
     fn new(scenario: &'a Scenario, options: Options) -> Result<Self, String> {
-        let mut sim = Sim::new(shape(&scenario.setup)?, options.seed);
+        let mut sim = Sim::new(shape(&scenario.setup, &scenario.warnings)?, options.seed);
         sim.trace.live = options.trace;
         sim.trace.keep_history();
         // Who is fenced comes back when the scenario says so.
@@ -309,7 +314,7 @@ impl<'a> Player<'a> {
                 sim.rules.add(rule.clone());
             }
             Event::Configure(setup) => {
-                let shape = shape(setup)?;
+                let shape = shape(setup, &[])?;
                 sim.reconfigure(shape);
             }
             of_vm => return self.happens_to_vm(of_vm),
