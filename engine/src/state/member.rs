@@ -29,6 +29,10 @@ pub struct NodeRecord {
     /// The managed domains it said it runs that the state did not expect there are handled at once; this is the last
     /// full list, for the status.
     pub running: BTreeSet<DomainName>,
+    /// Domains that ran here when they were taken out of the configuration: they were left running, and nobody looks after
+    /// them.
+    #[serde(default)]
+    pub left_behind: BTreeSet<DomainName>,
     /// How many times its fencing was attempted, over all its losses: attempt numbers are never used twice, so a late
     /// report of an earlier loss cannot pass for a proof of this one.
     pub fence_attempts: u32,
@@ -84,6 +88,7 @@ impl NodeRecord {
             ready: false,
             unverified: false,
             running: BTreeSet::new(),
+            left_behind: BTreeSet::new(),
             fence_attempts: 0,
             mode: NodeMode::Active,
             mode_reason: String::new(),

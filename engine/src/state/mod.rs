@@ -40,10 +40,12 @@ pub mod work;
 
 mod assign;
 mod config;
+mod ending;
 mod history;
 mod inventory;
 mod migration;
 mod outcome;
+mod rivals;
 mod status;
 mod view;
 
@@ -217,6 +219,7 @@ impl State {
         }
         self.drain_leaving();
         self.advance_fencing();
+        self.review_rivals();
         self.note_better_hosts();
         self.settle();
         // Whoever waited for a turn that came only now, because what was done before has come to nothing. Each round takes

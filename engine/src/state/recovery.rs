@@ -83,6 +83,7 @@ impl State {
         let node = self.nodes.get(&owner);
         node.is_some_and(|node| node.standing == Standing::Online && node.mode == NodeMode::Active)
             && self.legal(vm, owner)
+            && self.dependency_missing(vm).is_none()
             // A copy that was seen elsewhere must be gone first, and so must one that may have been left elsewhere.
             && record.rivals.is_empty()
             && record.suspects.iter().all(|id| *id == owner)
@@ -102,7 +103,7 @@ impl State {
                     }
                 };
                 record.search = Search::default();
-                let can = self.may_start_in_place(record, vm, owner) && self.dependency_missing(vm).is_none();
+                let can = self.may_start_in_place(record, vm, owner);
                 if can {
                     self.decide(name, record, Phase::Starting { owner }, text, Cause::Before);
                 } else {

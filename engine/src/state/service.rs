@@ -6,6 +6,7 @@
 use super::State;
 use super::history::{Cause, event};
 use super::migration::MigrationStage;
+use belay_proto::entry::GoneReason;
 use belay_proto::history::{EventKind, HistoryEvent, Severity};
 use belay_proto::{Index, NodeId, OwnershipEpoch, RequestId, ServiceName, ServiceState, Size, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -132,7 +133,7 @@ pub enum Rival {
     AskingOwner,
     /// The owner has its own, which is the one that lives; this one is being destroyed.
     BeingStopped,
-    /// The service is disabled: somebody started it by hand. Shown, and left alone.
+    /// Shown, and left alone for now: the service is disabled, failed, frozen, or its owner is busy with it.
     Tolerated,
 }
 
@@ -143,9 +144,6 @@ pub struct Search {
     pub tried: BTreeSet<NodeId>,
     /// Where it should be started rather.
     pub wish: Option<NodeId>,
-    /// It was stopped there only to be started again: the room it had is kept for it.
-    #[serde(default)]
-    pub in_place: bool,
     /// Where it should be started only if nothing else works.
     pub avoid: Option<NodeId>,
     /// How many rounds through all members have failed.
@@ -190,8 +188,12 @@ pub struct ServiceRecord {
     pub trouble: Option<String>,
     /// It died while it was frozen.
     pub died_frozen: bool,
-    /// It was moved away by hand: the members that have not said yet whether they have it.
+    /// The members that have not said yet whether they have it: it left its owner, or nothing is known of it yet.
     pub sought: BTreeSet<NodeId>,
+    /// How its owner's copy ended, as long as that is not settled: while it is sought, when it was frozen, and when it
+    /// failed because it was moved to where nobody sees it.
+    #[serde(default)]
+    pub ended: Option<GoneReason>,
     /// How big its domain is, as it was last reported.
     #[serde(default)]
     pub size: Option<Size>,
@@ -224,6 +226,7 @@ impl ServiceRecord {
             trouble: None,
             died_frozen: false,
             sought: BTreeSet::new(),
+            ended: None,
             size: None,
             home: None,
             drawn_to: BTreeSet::new(),
@@ -293,6 +296,10 @@ impl State {
             record.last_owner = Some(owner);
         }
         let node = phase.owner().or_else(|| record.phase.owner());
+        let runs_nowhere = |phase: &Phase| matches!(phase, Phase::Stopped { .. } | Phase::Disabled);
+        if !(runs_nowhere(&record.phase) && runs_nowhere(&phase)) {
+            record.sought.clear();
+        }
         record.phase = phase;
         record.decided = self.index;
         record.transition = Some(self.time);
@@ -308,7 +315,7 @@ impl State {
         }
         // Whatever died while it was frozen, this is another life.
         record.died_frozen = false;
-        record.sought.clear();
+        record.ended = None;
         let event = HistoryEvent { node, ..event(EventKind::Service, severity, text) };
         self.note_service(name, record, event, cause);
     }
@@ -342,8 +349,7 @@ impl State {
             }
             AfterStop::Start { wish, avoid } => {
                 let owner = record.phase.owner();
-                let in_place = wish.is_some() && wish == owner;
-                record.search = Search { wish, in_place, avoid, ..Search::default() };
+                record.search = Search { wish, avoid, ..Search::default() };
                 let phase = Phase::Stopped { wanted: Wanted::Now };
                 self.enter(name, record, phase, Severity::Info, "stopped, to be started again".into(), cause);
                 if let Some(owner) = owner.filter(|owner| wish == Some(*owner)) {

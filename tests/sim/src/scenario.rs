@@ -27,6 +27,7 @@ pub use words::Mistake;
 
 use crate::shape::Shape;
 use crate::sim::Sim;
+use belay_engine::state::State;
 use belay_engine::state::member::Standing;
 use belay_engine::state::service::ServiceRecord;
 use belay_proto::entry::Request;
@@ -114,6 +115,12 @@ impl Story {
             [one] => Some(*one),
             _ => None,
         }
+    }
+
+    /// What a host's node knows.
+    #[must_use]
+    pub fn state(&self, host: u32) -> Option<&State> {
+        Some(self.sim.daemon(NodeId(host))?.node.state())
     }
 
     /// A service as a host's node has it.

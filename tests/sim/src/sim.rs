@@ -461,6 +461,7 @@ impl Sim {
             Ok(boot) => boot,
             Err(error) => return self.violated("the simulator", error.to_string()),
         };
+        let exec = Executor::new(boot.clone(), self.now);
         let identity =
             Identity { node: host, boot, incarnation: Incarnation(h.incarnations), software: "simulated".to_owned() };
         self.trace.note(self.now, host, || format!("daemon starts with entry {}", state.index()));
@@ -477,7 +478,7 @@ impl Sim {
             wake: 0,
             reports: VecDeque::new(),
             last_report: 0,
-            exec: Executor::default(),
+            exec,
             fencer: Fencer::default(),
             frozen: None,
             quorate_since: None,

@@ -5,7 +5,6 @@ use crate::shape::Shape;
 use crate::sim::{Ev, HostEv, Sim, WorldEv};
 use belay_engine::node::Event;
 use belay_proto::control::Verdict;
-use belay_proto::entry::GoneReason;
 use belay_proto::{NodeId, RequestId};
 
 impl Sim {
@@ -33,15 +32,9 @@ impl Sim {
     }
 
     /// Whether somebody who asks a host's daemon gets an answer.
-    pub(crate) fn answers(&self, host: NodeId) -> bool {
+    pub(crate) fn can_be_asked(&self, host: NodeId) -> bool {
         let runs = |h: &&crate::sim::Host| h.frozen.is_none() && h.daemon.as_ref().is_some_and(|d| d.frozen.is_none());
         self.hosts.get(&host).filter(runs).is_some()
-    }
-
-    /// A guest shuts itself down.
-    pub(crate) fn guest_powers_off(&mut self, host: NodeId, name: &str) {
-        self.truth.domain_died(host, name);
-        self.end_domain(host, name, GoneReason::GuestShutdown);
     }
 
     /// What somebody was told, whether by the cluster or by a host that refused.
@@ -62,13 +55,13 @@ impl Sim {
     }
 
     /// A new `cluster.conf` lies on every host; the daemons that run read it.
-    pub(crate) fn reconfigure(&mut self, shape: Shape) {
+    pub(crate) fn install(&mut self, shape: Shape) {
         (self.conf, self.conf_version) = (shape.conf(), self.conf_version + 1);
         self.shape = shape;
         let text = format!("version {} of the configuration is installed", self.conf_version);
         self.trace.fault(self.now, &text);
         for host in self.ids() {
-            if self.answers(host) {
+            if self.can_be_asked(host) {
                 let (version, text) = (self.conf_version, self.conf.clone());
                 self.node_event(host, Event::ConfigFile { version, text });
             }

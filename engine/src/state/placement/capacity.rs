@@ -1,12 +1,11 @@
 //! What is on each host: how many VMs, how much memory, how many virtual CPUs, and which rules they count for.
 //!
 //! A service counts wherever the state allows for a copy: while it starts, stops, at both ends of a migration, where a
-//! stop of it failed, where a second copy was seen, and where it is about to be started again in place. What nobody knows
-//! the size of counts nothing, and a host whose size nobody knows is never full: an old configuration says neither, and
-//! must go on working.
+//! stop of it failed, and where a second copy was seen or may have been left. What nobody knows the size of counts nothing,
+//! and a host whose size nobody knows is never full: an old configuration says neither, and must go on working.
 
 use super::super::State;
-use super::super::service::{Phase, ServiceRecord, Wanted};
+use super::super::service::{Phase, ServiceRecord};
 use super::rules::Rules;
 use belay_config::model::{Cluster, Vm};
 use belay_proto::{NodeId, ServiceName, Size};
@@ -77,19 +76,13 @@ pub(crate) fn size_of(vm: Option<&Vm>, record: &ServiceRecord) -> Size {
 }
 
 impl ServiceRecord {
-    /// The host where it is about to be started again after it was stopped there: its room is kept.
-    pub(crate) fn returns_to(&self) -> Option<NodeId> {
-        let wanted = self.phase == Phase::Stopped { wanted: Wanted::Now };
-        self.search.wish.filter(|wish| wanted && self.search.in_place && !self.search.tried.contains(wish))
-    }
-
     /// Every host it counts on, once.
     fn each_host(&self, mut visit: impl FnMut(NodeId)) {
         let (one, other) = match self.phase {
             Phase::Starting { owner } | Phase::Started { owner } | Phase::Stopping { owner, .. } => (Some(owner), None),
             Phase::Failed { at } => (Some(at), None),
             Phase::Migrating { from, to, .. } => (Some(from), Some(to).filter(|to| *to != from)),
-            Phase::Stopped { .. } | Phase::Disabled => (self.returns_to(), None),
+            Phase::Stopped { .. } | Phase::Disabled => (None, None),
         };
         one.into_iter().chain(other).for_each(&mut visit);
         let counted = |id: &NodeId| Some(*id) == one || Some(*id) == other;

@@ -55,17 +55,29 @@ impl State {
         Some(Verdicts { service: name.clone(), hosts, place: self.place(name, record, &board) })
     }
 
-    /// Why a service cannot have this very host, for a request that names it.
+    /// What on a host keeps a service from it, for a request that names that host.
     #[must_use]
-    pub fn refusal(&self, name: &ServiceName, record: &ServiceRecord, node: NodeId) -> Option<(Code, String)> {
+    pub fn no_room_on(&self, name: &ServiceName, record: &ServiceRecord, node: NodeId) -> Option<(Obstacle, String)> {
         let vm = self.vm(name)?;
         let mut board = self.board();
         // A record that is being changed is not among the services, and so not on the board.
         if self.services.contains_key(name) {
             board.remove(&self.rules, name, Some(vm), record);
         }
-        let what = self.obstacle(name, record, vm, node, &board)?;
-        Some((what.code(), self.in_words(name, node, what)))
+        let what = self.obstacle(name, record, vm, node, &board).filter(|what| what.is_about_room())?;
+        Some((what, self.in_words(name, node, what)))
+    }
+
+    /// Why no other host can have a service that may stay where it is.
+    pub(crate) fn why_nowhere(&self, name: &ServiceName, record: &ServiceRecord) -> String {
+        let nobody = || "no other member can run it".to_owned();
+        let Some(vm) = self.vm(name) else { return nobody() };
+        let weighed = self.weigh(name, record, vm, &self.board());
+        let about_room = weighed.iter().any(|host| host.obstacle.is_some_and(Obstacle::is_about_room));
+        match self.no_place(name, vm, &weighed) {
+            Place::Wait { reason, .. } if about_room => reason,
+            _ => nobody(),
+        }
     }
 
     /// An obstacle as a sentence about the host.
@@ -92,8 +104,8 @@ impl State {
                     self.kept_apart(rule, name, node)
                 )
             }
-            Obstacle::Memory { free, .. } => format!("{here} has {free}"),
-            Obstacle::Vcpus { free, .. } => format!("{here} has {free}"),
+            Obstacle::Memory { needs, free } => format!("{here} has {free} of {needs} MiB free"),
+            Obstacle::Vcpus { needs, free } => format!("{here} has {free} of {needs} CPUs free"),
             Obstacle::Tried => format!("it could not be started on {here}"),
         }
     }
@@ -123,19 +135,23 @@ impl State {
             return wait(Code::Domain, self.nobody_there(vm, weighed));
         };
         let only = |kind: fn(Obstacle) -> bool| about_room.iter().all(|host| host.obstacle.is_some_and(kind));
+        let of_one_kind =
+            only(|what| matches!(what, Obstacle::Memory { .. })) || only(|what| matches!(what, Obstacle::Vcpus { .. }));
         let opening = match first {
-            Obstacle::Memory { needs, .. } if only(|what| matches!(what, Obstacle::Memory { .. })) => {
-                format!("no host has {needs} MiB free")
-            }
-            Obstacle::Vcpus { needs, .. } if only(|what| matches!(what, Obstacle::Vcpus { .. })) => {
-                format!("no host has {needs} CPUs free")
-            }
+            Obstacle::Memory { needs, .. } if of_one_kind => format!("no host has {needs} MiB free"),
+            Obstacle::Vcpus { needs, .. } if of_one_kind => format!("no host has {needs} CPUs free"),
             _ => "no host can take it now".to_owned(),
         };
         let mut parts: Vec<String> = about_room
             .iter()
             .take(NAMED)
-            .filter_map(|host| Some(self.in_short(name, host.node, host.obstacle?, &opening)))
+            .filter_map(|host| Some((host.node, host.obstacle?)))
+            .map(|(node, what)| match what {
+                Obstacle::Memory { free, .. } | Obstacle::Vcpus { free, .. } if of_one_kind => {
+                    format!("{} has {free}", self.node_name(node))
+                }
+                other => self.in_words(name, node, other),
+            })
             .collect();
         if about_room.len() > NAMED {
             parts.push(format!("{} more", about_room.len() - NAMED));
@@ -143,20 +159,6 @@ impl State {
         let rules_only = only(|what| what.code() == Code::Depend);
         let code = if rules_only { Code::Depend } else { Code::Domain };
         wait(code, format!("{opening}: {}", parts.join(", ")))
-    }
-
-    /// An obstacle in a list that has a common opening, or in one that has none.
-    fn in_short(&self, name: &ServiceName, node: NodeId, obstacle: Obstacle, opening: &str) -> String {
-        let mixed = !opening.ends_with("free");
-        match obstacle {
-            Obstacle::Memory { needs, free } if mixed => {
-                format!("{} has {free} of {needs} MiB free", self.node_name(node))
-            }
-            Obstacle::Vcpus { needs, free } if mixed => {
-                format!("{} has {free} of {needs} CPUs free", self.node_name(node))
-            }
-            other => self.in_words(name, node, other),
-        }
     }
 
     fn named(&self, weighed: &[Weighed], wanted: impl Fn(Obstacle) -> bool) -> Vec<String> {

@@ -98,13 +98,13 @@ impl State {
             return None;
         }
         let vm = self.vm(name)?;
-        let fits = |to: &NodeId| self.is_better(name, owner, *to) && self.may_take(name, record, *to, board);
+        let fits = |to: &NodeId| self.is_better(name, owner, *to) && self.has_room_on(name, record, *to, board);
         let to = record.drawn_to.iter().copied().filter(fits).max_by_key(|to| self.preference(vm, *to, Some(owner)))?;
         Some((vm.priority, Move { service: name.clone(), from: owner, to }))
     }
 
     /// Whether a running service has room on another host, itself not counted.
-    fn may_take(&self, name: &ServiceName, record: &ServiceRecord, to: NodeId, board: &Board) -> bool {
+    fn has_room_on(&self, name: &ServiceName, record: &ServiceRecord, to: NodeId, board: &Board) -> bool {
         let Some(vm) = self.vm(name) else { return false };
         let mut without = board.clone();
         without.remove(&self.rules, name, Some(vm), record);
@@ -120,7 +120,9 @@ impl State {
         for wished in self.wished_moves(&board) {
             let Some(record) = self.services.get(&wished.service) else { continue };
             // What began before may have taken the room.
-            if !self.may_take(&wished.service, record, wished.to, &board) || !self.may_migrate(wished.from, wished.to) {
+            if !self.has_room_on(&wished.service, record, wished.to, &board)
+                || !self.may_migrate(wished.from, wished.to)
+            {
                 continue;
             }
             self.with_service(&wished.service, |state, record| {

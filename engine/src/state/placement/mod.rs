@@ -5,8 +5,8 @@
 //! weighs the hosts by all of them, [`explain`] says in words what came of it, [`failback`] moves what runs to a better
 //! host when one comes. The answer is deterministic, and comes with its reason either way.
 //!
-//! What must never happen here: a host given more than it has, or a required rule broken, by any decision other than to
-//! start a VM again where it ran.
+//! What must never happen here: a host given more than it has, or a required rule broken. Only to start a VM again where
+//! it ran does not go through here: whatever has changed since it was placed, that is no reason to keep it down.
 
 pub mod affinity;
 pub mod capacity;
@@ -21,9 +21,7 @@ mod waiting;
 
 use super::State;
 use super::history::{Cause, event};
-use super::member::NodeRecord;
-use super::service::{Phase, Rival, Search, ServiceRecord, Wanted};
-use belay_config::model::Vm;
+use super::service::{Phase, Search, ServiceRecord, Wanted};
 use belay_proto::history::{EventKind, Severity};
 use belay_proto::{Code, NodeId, ServiceName, Span};
 use capacity::Board;
@@ -84,27 +82,17 @@ impl State {
         }
     }
 
-    /// The order in which places are given: first what goes back where it was, whose room is its own; then what needs a
-    /// host for itself, the most important first, since it finds none when the others have spread; then by priority.
+    /// The order in which places are given: first what needs a host for itself, the most important first, since it finds
+    /// none when the others have spread; then by priority.
     fn in_order(&self, mut pending: Vec<ServiceName>) -> Vec<ServiceName> {
         pending.sort_by_cached_key(|name| {
-            let returns = self.services.get(name).is_some_and(|record| record.returns_to().is_some());
             let (exclusive, priority) = self.vm(name).map_or((None, 0), |vm| (vm.exclusive, vm.priority));
-            (!returns, exclusive.is_none(), exclusive, priority, name.clone())
+            (exclusive.is_none(), exclusive, priority, name.clone())
         });
         pending
     }
 
     fn settle_one(&mut self, name: &ServiceName, record: &mut ServiceRecord, board: &Board) {
-        let running = record
-            .rivals
-            .iter()
-            .find(|(id, rival)| **rival != Rival::BeingStopped && self.nodes.get(id).is_some_and(NodeRecord::in_view));
-        if let Some(owner) = running.map(|(id, _)| *id) {
-            let text = format!("runs on {} already; it is looked after there", self.node_name(owner));
-            self.adopt(name, record, owner, text);
-            return;
-        }
         if self.locked {
             return self.wait_for_unlock(name, record);
         }
@@ -165,9 +153,6 @@ impl State {
         if let Some(wait) = self.must_wait(record).or_else(|| self.dependency_missing(vm)) {
             return (wait, Vec::new());
         }
-        if let Some(home) = record.returns_to().filter(|home| self.may_return(record, vm, *home)) {
-            return (Place::On(home), Vec::new());
-        }
         if let Some(wait) = self.not_all_there(vm, record) {
             return (wait, Vec::new());
         }
@@ -180,12 +165,6 @@ impl State {
             None => self.no_place(name, vm, &weighed),
         };
         (place, weighed)
-    }
-
-    /// Whether a service that was stopped to be started again may be: not for lack of room, which is still its own.
-    fn may_return(&self, record: &ServiceRecord, vm: &Vm, home: NodeId) -> bool {
-        let takes = self.nodes.get(&home).is_some_and(NodeRecord::takes_services);
-        takes && self.legal(vm, home) && record.suspects.iter().all(|id| *id == home)
     }
 }
 

@@ -20,8 +20,8 @@ impl State {
     /// What must be known before a service may be started anywhere.
     pub(super) fn must_wait(&self, record: &ServiceRecord) -> Option<Place> {
         for (id, node) in &self.nodes {
-            let name = self.node_name(*id);
             if node.standing == Standing::Unknown {
+                let name = self.node_name(*id);
                 let reason = format!("{name} was not seen yet and may run it; it is fenced unless it joins");
                 return Some(wait(Code::Fencing, reason));
             }
@@ -29,8 +29,19 @@ impl State {
                 return Some(wait(Code::Fencing, reason));
             }
             if node.unverified {
+                let name = self.node_name(*id);
                 return Some(wait(Code::Again, format!("{name} has just joined and has not said yet what it runs")));
             }
+        }
+        if !record.sought.is_empty() {
+            let absent = record.sought.iter().find(|id| !self.nodes.get(id).is_some_and(NodeRecord::in_view));
+            return Some(absent.map_or_else(
+                || wait(Code::Again, "the members are asked whether it runs already".into()),
+                |id| {
+                    let name = self.node_name(*id);
+                    wait(Code::Fencing, format!("it may run on {name}, which has to come back or be fenced"))
+                },
+            ));
         }
         if let Some(id) = record.rivals.keys().next() {
             let reason = format!("a copy runs on {}, which must be gone first", self.node_name(*id));

@@ -315,7 +315,7 @@ impl<'a> Player<'a> {
             }
             Event::Configure(setup) => {
                 let shape = shape(setup, &[])?;
-                sim.reconfigure(shape);
+                sim.install(shape);
             }
             of_vm => return self.happens_to_vm(of_vm),
         }
@@ -362,10 +362,10 @@ impl World for Player<'_> {
             Some(id) => status(id).ok_or_else(|| format!("there is no daemon on node{id}")),
             None => {
                 let quorate =
-                    |id: &NodeId| self.sim.answers(*id) && self.sim.daemon(*id).is_some_and(|d| d.node.quorate());
+                    |id: &NodeId| self.sim.can_be_asked(*id) && self.sim.daemon(*id).is_some_and(|d| d.node.quorate());
                 let ids = self.sim.ids();
                 let first =
-                    ids.iter().copied().find(quorate).or_else(|| ids.into_iter().find(|id| self.sim.answers(*id)));
+                    ids.iter().copied().find(quorate).or_else(|| ids.into_iter().find(|id| self.sim.can_be_asked(*id)));
                 first.and_then(status).ok_or_else(|| "no daemon answers".to_owned())
             }
         }
