@@ -14,6 +14,7 @@ mod file;
 mod look;
 mod play;
 mod setup;
+mod simulated;
 mod words;
 
 pub use ask::{Answer, Ask};

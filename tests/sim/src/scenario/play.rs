@@ -3,15 +3,10 @@
 use super::ask::Ask;
 use super::event::Event;
 use super::file::{Happens, Scenario, Step, When};
-use super::look::{World, answered, check};
-use super::setup::{Ground, Setup};
-use crate::shape::{Shape, VmShape};
+use super::look::{answered, check};
+use super::simulated::shape;
 use crate::sim::Sim;
-use belay_config::model::Recovery;
-use belay_config::{Cluster, Diagnostic, Severity};
-use belay_proto::control::{Status, Verdict};
-use belay_proto::history::HistoryEvent;
-use belay_proto::{NodeId, RequestId, ServiceName};
+use belay_proto::{NodeId, RequestId};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -48,15 +43,16 @@ pub struct Options {
     pub trace: bool,
 }
 
-struct Player<'a> {
+/// Who plays.
+pub(super) struct Player<'a> {
     scenario: &'a Scenario,
-    sim: Sim,
+    pub(super) sim: Sim,
     began: u64,
     /// Events and starts before the story do not count.
-    events_before: usize,
-    begun_before: BTreeMap<String, u64>,
+    pub(super) events_before: usize,
+    pub(super) begun_before: BTreeMap<String, u64>,
     asked: u32,
-    names: BTreeMap<String, String>,
+    pub(super) names: BTreeMap<String, String>,
 }
 
 /// Plays a scenario.
@@ -79,48 +75,6 @@ pub fn play(scenario: &Scenario, options: Options) -> Result<(), Failure> {
         player.step(step).map_err(|why| player.failure(Some(step), why))?;
     }
     Ok(())
-}
-
-/// The cluster for the simulator.
-fn shape(setup: &Setup, warnings: &[String]) -> Result<Shape, String> {
-    let conf = setup.text(&Ground::default());
-    let reading = belay_config::read("cluster.conf", &conf);
-    let serious = || reading.diagnostics.iter().filter(|found| found.severity != Severity::Info);
-    let expected = |found: &Diagnostic| warnings.iter().any(|part| found.message.contains(part));
-    if let Some(part) = warnings.iter().find(|part| !serious().any(|found| found.message.contains(*part))) {
-        return Err(format!("nothing is warned of with '{part}'"));
-    }
-    if let Some(found) = serious().find(|found| !expected(found)) {
-        let line = conf.lines().nth(found.line.saturating_sub(1)).unwrap_or_default();
-        return Err(format!("{found}\n  {}", line.trim()));
-    }
-    let cluster = reading.cluster.ok_or("the configuration is not valid")?;
-    let mut shape = Shape::new(setup.hosts(), &[]);
-    shape.two_node = cluster.two_node;
-    shape.unfenceable = cluster.nodes.values().filter(|node| node.methods.is_empty()).map(|node| node.id.0).collect();
-    shape.vms = cluster.vms.values().map(|vm| vm_shape(&cluster, vm)).collect();
-    shape.votes = cluster.nodes.values().map(|node| (node.id, node.votes)).collect();
-    shape.quorum = cluster.quorum();
-    shape.told = Some(conf);
-    Ok(shape)
-}
-
-fn vm_shape(cluster: &Cluster, vm: &belay_config::model::Vm) -> VmShape {
-    let domain = vm.domain.as_ref().and_then(|name| cluster.failover_domains.get(name));
-    let members = domain.filter(|domain| domain.restricted).map(|domain| domain.members.iter().map(|(id, _)| id.0));
-    VmShape {
-        recovery: match vm.recovery {
-            Recovery::Restart => "restart",
-            Recovery::Relocate => "relocate",
-            Recovery::Disable => "disable",
-            Recovery::RestartDisable => "restart-disable",
-        },
-        max_restarts: vm.max_restarts,
-        expire_s: vm.restart_expire_time.0 / 1000,
-        restricted_to: members.map(Iterator::collect).unwrap_or_default(),
-        autostart: vm.autostart,
-        ..VmShape::new(&vm.name)
-    }
 }
 
 impl<'a> Player<'a> {
@@ -352,54 +306,5 @@ impl<'a> Player<'a> {
 
     fn runs_there(&self, vm: &str, host: NodeId) -> Result<(), String> {
         if self.sim.places(vm).contains(&host.0) { Ok(()) } else { Err(format!("{vm} does not run on node{host}")) }
-    }
-}
-
-impl World for Player<'_> {
-    fn status(&self, by: Option<NodeId>) -> Result<Status, String> {
-        let status = |id: NodeId| Some(self.sim.daemon(id)?.node.status(self.sim.now_of(id)));
-        match by {
-            Some(id) => status(id).ok_or_else(|| format!("there is no daemon on node{id}")),
-            None => {
-                let quorate =
-                    |id: &NodeId| self.sim.can_be_asked(*id) && self.sim.daemon(*id).is_some_and(|d| d.node.quorate());
-                let ids = self.sim.ids();
-                let first =
-                    ids.iter().copied().find(quorate).or_else(|| ids.into_iter().find(|id| self.sim.can_be_asked(*id)));
-                first.and_then(status).ok_or_else(|| "no daemon answers".to_owned())
-            }
-        }
-    }
-
-    fn places(&self, vm: &str) -> Vec<u32> {
-        self.sim.places(vm)
-    }
-
-    fn begun(&self, vm: &str) -> u64 {
-        let count = |all: &BTreeMap<String, u64>| all.get(vm).copied().unwrap_or(0);
-        count(&self.sim.truth.begun) - count(&self.begun_before)
-    }
-
-    fn events(&self) -> Vec<HistoryEvent> {
-        self.sim.trace.history().get(self.events_before..).unwrap_or_default().to_vec()
-    }
-
-    fn chain(&self, service: &ServiceName) -> Vec<String> {
-        let ids = self.sim.ids();
-        let node = ids.iter().find_map(|id| self.sim.daemon(*id).filter(|daemon| daemon.node.quorate()));
-        let why = node.and_then(|daemon| daemon.node.why(service));
-        why.map(|why| why.chain.into_iter().map(|event| event.text).collect()).unwrap_or_default()
-    }
-
-    fn powered(&self, host: NodeId) -> bool {
-        self.sim.powered(host)
-    }
-
-    fn answer(&self, name: &str) -> Option<Verdict> {
-        self.sim.told(self.names.get(name)?).cloned()
-    }
-
-    fn settled(&self) -> Result<(), String> {
-        self.sim.amiss().map_or(Ok(()), Err)
     }
 }
