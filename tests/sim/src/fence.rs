@@ -1,6 +1,7 @@
 //! The fence executor, modelled on the daemon's: each attempt once, repeated reports, and agents that take time, fail,
 //! hang, or have their effect later than they say.
 
+use crate::rules::Course;
 use crate::sim::{DaemonEv, Ev, Sim, WorldEv};
 use belay_engine::state::work::{Assignments, FenceWork, WorkKind};
 use belay_proto::NodeId;
@@ -144,12 +145,16 @@ impl Sim {
         self.begins_fencing(host, victim);
         // With two hosts that shoot at each other one has to be slower, as `delay` on one device has it in real life.
         let delay = if self.shape.two_node && victim.0 == 1 { 6000 } else { 0 };
-        let takes = self.rng.range(150, 2500) + delay;
-        if self.rng.chance(self.odds.fence_fails) {
+        let mut takes = self.rng.range(150, 2500) + delay;
+        let course = self.rules.of_fencing(victim, host);
+        if let Some(Course::Takes(ms)) = course {
+            takes = ms;
+        }
+        if course == Some(Course::Fails) || course.is_none() && self.rng.chance(self.odds.fence_fails) {
             return self.daemon_after(host, takes, DaemonEv::Fence(FenceEv::Fails { victim, token }));
         }
-        if self.rng.chance(self.odds.fence_hangs) {
-            if self.rng.chance(40) {
+        if course == Some(Course::Hangs) || course.is_none() && self.rng.chance(self.odds.fence_hangs) {
+            if course.is_none() && self.rng.chance(40) {
                 let late = self.rng.range(1000, 8000);
                 self.after(late, Ev::World(WorldEv::PowerOff(victim, "is fenced by an agent that hung")));
             }
