@@ -41,8 +41,8 @@ impl Scripted {
             ..AgentSettings::new(program)
         };
         let host = Host::new(agent, URI, |settings| {
-            settings.list_within = Duration::from_millis(500);
-            settings.slack = Duration::from_secs(1);
+            settings.driver.list_within = Duration::from_millis(500);
+            settings.driver.slack = Duration::from_secs(1);
         });
         let xml = dir.path().join("web1.xml");
         fs::write(&xml, "<domain/>").unwrap();

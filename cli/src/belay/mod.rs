@@ -14,6 +14,7 @@ use crate::console::{Console, Trouble};
 use crate::{clustat, clusvcadm, default_socket};
 use belay_proto::Code;
 use belay_proto::control::ControlError;
+use belay_proto::entry::Request;
 use clap::{CommandFactory, FromArgMatches};
 use options::{Command, Options};
 use std::ffi::OsString;
@@ -60,6 +61,8 @@ pub(crate) fn run(arguments: &[OsString], console: &mut Console) -> Result<u8, T
         Command::Stop(of) => request::run(&socket, request::Verb::Stop, &of, None, console),
         Command::Restart(of) => request::run(&socket, request::Verb::Restart, &of, None, console),
         Command::Freeze(of) => request::run(&socket, request::Verb::Freeze, &of, None, console),
+        Command::Lock => request::about_all(&socket, Request::Lock {}, console),
+        Command::Unlock => request::about_all(&socket, Request::Unlock {}, console),
         Command::Unfreeze(of) => request::run(&socket, request::Verb::Unfreeze, &of, None, console),
     }
 }

@@ -57,7 +57,12 @@ pub(super) enum Command {
         json: bool,
     },
     /// Start a service and keep it running
-    #[command(after_help = "Examples:\n  belay enable vm:web1\n  belay enable vm:web1 --to node2")]
+    #[command(after_help = "\
+Examples:
+  belay enable vm:web1               on the best member
+  belay enable vm:web1 --to node2
+
+clusvcadm -e starts it on the member where it is typed, as ever.")]
     Enable(To),
     /// Stop a service and keep it stopped until it is enabled
     #[command(after_help = "Example:\n  belay disable vm:web1")]
@@ -84,6 +89,17 @@ pub(super) enum Command {
     /// Look after a frozen service again
     #[command(after_help = "Example:\n  belay unfreeze vm:web1")]
     Unfreeze(Of),
+    /// Start nothing until unlocked, but what dies where it runs
+    #[command(after_help = "\
+Example:
+  belay lock     # before working on the storage
+
+Stops and migrations are still carried out. The lock stays, also across a loss of
+power of the whole cluster, until: belay unlock")]
+    Lock,
+    /// Start services again, and now what had to wait for it
+    #[command(after_help = "Example:\n  belay unlock")]
+    Unlock,
     /// Vouch that a lost member is off, where fencing cannot prove it
     #[command(after_help = "\
 Only after you have seen yourself that the host is off, or cut from its disks:

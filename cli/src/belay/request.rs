@@ -1,4 +1,4 @@
-//! `belay enable`, `disable`, `stop`, `restart`, `relocate`, `migrate`, `freeze` and `unfreeze`.
+//! `belay enable`, `disable`, `stop`, `restart`, `relocate`, `migrate`, `freeze`, `unfreeze`, `lock` and `unlock`.
 
 use super::options::{Command, Of};
 use super::{ask, no_member, no_service, refused};
@@ -49,6 +49,8 @@ pub(super) fn of(command: &Command, status: &Status) -> Result<Option<Request>, 
         Command::Restart(of) => (Verb::Restart, of, None),
         Command::Freeze(of) => (Verb::Freeze, of, None),
         Command::Unfreeze(of) => (Verb::Unfreeze, of, None),
+        Command::Lock => return Ok(Some(Request::Lock {})),
+        Command::Unlock => return Ok(Some(Request::Unlock {})),
         _ => return Ok(None),
     };
     wanted(verb, &of.service, to, status).map(Some)
@@ -59,7 +61,8 @@ fn wanted(verb: Verb, service: &str, to: Option<&str>, status: &Status) -> Resul
     let member = to.map(|name| member_meant(status, name)).transpose().map_err(|text| no_member(&text))?;
     let target = member.map(|member| member.id);
     Ok(match (verb, target) {
-        (Verb::Enable, target) => Request::Enable { service, target, by_domain: false },
+        // Our own command asks placement, wherever it is typed.
+        (Verb::Enable, target) => Request::Enable { service, target, by_domain: target.is_none() },
         (Verb::Relocate, target) => Request::Relocate { service, target },
         (Verb::Migrate, Some(target)) => Request::Migrate { service, target },
         (Verb::Migrate, None) => return Err(Trouble::told(2, "belay: a migration needs --to NODE")),
@@ -69,6 +72,12 @@ fn wanted(verb: Verb, service: &str, to: Option<&str>, status: &Status) -> Resul
         (Verb::Freeze, _) => Request::Freeze { service },
         (Verb::Unfreeze, _) => Request::Unfreeze { service },
     })
+}
+
+/// A request about all services.
+pub(super) fn about_all(socket: &Path, request: Request, console: &mut Console) -> Result<u8, Trouble> {
+    let (client, status) = ask(socket)?;
+    carry_out(client, socket, request, Patience::from_environment(), &status, console)
 }
 
 /// Submits a request and tells its outcome in one line.
@@ -82,6 +91,7 @@ pub(super) fn carry_out(
 ) -> Result<u8, Trouble> {
     let subject = match &request {
         Request::AcknowledgeFence { node } => member_name(status, *node),
+        Request::Lock {} | Request::Unlock {} => "the services".to_owned(),
         other => other.service().map(ToString::to_string).unwrap_or_default(),
     };
     let what = format!("{} {subject}", request.verb());
@@ -124,7 +134,7 @@ fn report(what: &str, verdict: &Verdict, places: bool, status: &Status, console:
 fn next_step(code: Code) -> &'static str {
     match code {
         Code::Quorum => "see which members are missing with: belay status",
-        Code::Again | Code::Deadlock => "try again in a moment",
+        Code::Deadlock => "try again in a moment",
         Code::Frozen => "unfreeze it first",
         Code::NoNode => "see which members are online with: belay status",
         Code::Fencing => "see what is being fenced with: belay status",
@@ -132,6 +142,8 @@ fn next_step(code: Code) -> &'static str {
         Code::Failure | Code::Aborted | Code::Domain | Code::RunningOnOriginal | Code::Warning | Code::Depend => {
             "see how it came to that with: belay why SERVICE"
         }
+        // Its own text says to try again, and the reason when.
+        Code::Again => "",
         Code::Success | Code::Running | Code::Invalid | Code::Permission => "",
     }
 }

@@ -158,6 +158,10 @@ fn service_notes(service: &ServiceStatus, names: &BTreeMap<NodeId, &str>) -> Str
     if let (None, Some(last)) = (service.owner, service.last_owner) {
         notes.push(format!("last on {}", names.get(&last).copied().unwrap_or("an unknown member")));
     }
+    for copy in &service.copies {
+        let place = names.get(&copy.node).copied().unwrap_or("an unknown member");
+        notes.push(format!("A COPY on {place} {}", copy.fate.words()));
+    }
     if let Some(waiting) = &service.waiting {
         notes.push(format!("waits: {waiting}"));
     }

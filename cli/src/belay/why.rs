@@ -38,6 +38,10 @@ fn chain(reply: &WhyReply, status: &Status, console: &Console) -> String {
         let _ = write!(out, ", for {} now", rough((console.now)().since(since)));
     }
     out.push('\n');
+    for copy in &service.copies {
+        let place = names.get(&copy.node).copied().unwrap_or("an unknown member");
+        let _ = writeln!(out, "A copy runs on {place}: it {}", copy.fate.words());
+    }
     if let Some(waiting) = &service.waiting {
         let _ = writeln!(out, "It waits: {waiting}");
     }

@@ -2,7 +2,8 @@
 //!
 //! Departures from the original, all of them harmless to scripts: everybody sees the whole configuration, not only
 //! root; services are shown without quorum too, as this host last knew them; attribute values in XML are escaped; a
-//! service that migrates counts as running for `-s`, as it did when the original kept calling it started.
+//! service that migrates counts as running for `-s`, as it did when the original kept calling it started; a lock on the
+//! services is shown, by a line below the quorum or an element, only while there is one.
 
 mod options;
 mod text;

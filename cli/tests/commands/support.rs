@@ -47,6 +47,7 @@ pub(crate) fn service(name: &str, state: ServiceState, owner: u32, last: u32) ->
         transition: Some(Timestamp(1_331_027_891_000)),
         epoch: OwnershipEpoch(3),
         waiting: None,
+        copies: Vec::new(),
     }
 }
 

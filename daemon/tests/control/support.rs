@@ -26,6 +26,7 @@ pub(crate) fn status() -> Status {
         transition: Some(Timestamp(1)),
         epoch: OwnershipEpoch(1),
         waiting: None,
+        copies: Vec::new(),
     };
     let member = belay_proto::control::MemberStatus {
         id: NodeId(1),

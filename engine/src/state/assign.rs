@@ -42,6 +42,11 @@ impl State {
         if record.rivals.get(&me) == Some(&Rival::BeingStopped) {
             return Some(WorkKind::StopStray(work()));
         }
+        // What is only new is told by the inventory that was asked for.
+        let asked_for = matches!(record.phase, Phase::Started { .. }) || record.rivals.contains_key(&me);
+        if record.sought.contains(&me) && asked_for {
+            return Some(WorkKind::Look(work()));
+        }
         let rival_asked = record.rivals.values().any(|rival| *rival == Rival::AskingOwner);
         match record.phase {
             Phase::Starting { owner } if owner == me => Some(WorkKind::Start(work())),

@@ -309,6 +309,8 @@ impl State {
     ) {
         let cause = Cause::Event(proof.event);
         match record.phase.clone() {
+            // It was gone from there before, and where it is now is not proven by this.
+            Phase::Started { .. } if record.ended.is_some() => {}
             Phase::Starting { owner } | Phase::Started { owner } if owner == node => {
                 record.search = super::service::Search { avoid: record.search.avoid, ..Default::default() };
                 let phase = Phase::Stopped { wanted: Wanted::Now };

@@ -29,6 +29,10 @@ pub struct NodeRecord {
     /// The managed domains it said it runs that the state did not expect there are handled at once; this is the last
     /// full list, for the status.
     pub running: BTreeSet<DomainName>,
+    /// Domains that ran here when they were taken out of the configuration: they were left running, and nobody looks after
+    /// them.
+    #[serde(default)]
+    pub left_behind: BTreeSet<DomainName>,
     /// How many times its fencing was attempted, over all its losses: attempt numbers are never used twice, so a late
     /// report of an earlier loss cannot pass for a proof of this one.
     pub fence_attempts: u32,
@@ -43,6 +47,9 @@ pub struct NodeRecord {
     pub facts: Option<HostFacts>,
     /// What last happened to it.
     pub last_event: Option<EventId>,
+    /// Whether services could be placed on it after the last entry.
+    #[serde(default)]
+    pub available: bool,
 }
 
 /// What is known of a host.
@@ -81,11 +88,13 @@ impl NodeRecord {
             ready: false,
             unverified: false,
             running: BTreeSet::new(),
+            left_behind: BTreeSet::new(),
             fence_attempts: 0,
             mode: NodeMode::Active,
             mode_reason: String::new(),
             facts: None,
             last_event: None,
+            available: false,
         }
     }
 

@@ -40,10 +40,12 @@ pub mod work;
 
 mod assign;
 mod config;
+mod ending;
 mod history;
 mod inventory;
 mod migration;
 mod outcome;
+mod rivals;
 mod status;
 mod view;
 
@@ -56,9 +58,10 @@ use belay_proto::{Index, NodeId, RequestId, ServiceName, Term, Timestamp};
 use fencing::Victim;
 use history::Journal;
 use member::NodeRecord;
+use placement::rules::Rules;
 use request::RequestRecord;
 use serde::{Deserialize, Serialize};
-use service::{Phase, ServiceRecord, Wanted};
+use service::ServiceRecord;
 use std::collections::{BTreeMap, VecDeque};
 
 /// What the cluster knows. Serialises to the snapshot that members exchange and store.
@@ -75,6 +78,9 @@ pub struct State {
     config_text: String,
     #[serde(skip)]
     config: Option<Validated>,
+    /// What the configuration says of VMs among each other, made from it.
+    #[serde(skip)]
+    rules: Rules,
     nodes: BTreeMap<NodeId, NodeRecord>,
     victims: BTreeMap<NodeId, Victim>,
     services: BTreeMap<ServiceName, ServiceRecord>,
@@ -213,12 +219,16 @@ impl State {
         }
         self.drain_leaving();
         self.advance_fencing();
+        self.review_rivals();
+        self.note_better_hosts();
         self.settle();
         // Whoever waited for a turn that came only now, because what was done before has come to nothing. Each round takes
         // at least one request off a queue.
         while self.queues_ready() {
             self.settle();
         }
+        self.stop_dependants();
+        self.fail_back();
         self.prune();
         self.close_journal()
     }
@@ -229,9 +239,7 @@ impl State {
     pub fn wake_at_or_due(&self) -> Option<Timestamp> {
         let fencing = self.victims.values().filter_map(|victim| victim.wake_at(self.time));
         let retries = self.services.values().filter_map(ServiceRecord::retry_at);
-        let waiting = |record: &&ServiceRecord| record.phase == (Phase::Stopped { wanted: Wanted::Now });
-        let wishes = self.services.values().filter(waiting).filter_map(|record| self.wish_may_come_true(record));
-        fencing.chain(retries).chain(wishes).min()
+        fencing.chain(retries).chain(self.patience_ends()).min()
     }
 
     /// Forgets what nobody asks for any more, so that the state does not grow without bound.

@@ -62,7 +62,7 @@ fn it_outlives_a_loss_of_quorum_and_is_an_alarm_until_it_is_taken_away() {
     cluster.view(&[TWO, THREE]);
     cluster.view(&[ONE, TWO, THREE]);
     assert!(cluster.state.locked());
-    assert!(cluster.state.alarms().first().is_some_and(|alarm| alarm.contains("clusvcadm -u")));
+    assert!(cluster.state.alarms().first().is_some_and(|alarm| alarm.contains("belay unlock")));
     let again = cluster.ask(Request::Lock {});
     assert_eq!(cluster.answer(&again).unwrap().code, Code::Success);
     let unlock = cluster.ask(Request::Unlock {});

@@ -418,13 +418,16 @@ fn while_members_are_asked_where_it_was_moved_no_request_stops_or_starts_it() {
 
 #[test]
 fn one_that_failed_while_it_was_frozen_can_be_unfrozen() {
-    use belay_proto::entry::{GoneReason, Seen, What};
+    use belay_proto::entry::{GoneReason, Seen, What, WorkOutcome};
     let mut cluster = Cluster::new().started_on(ONE);
     cluster.ask(Request::Freeze { service: a() });
     let epoch = cluster.record().epoch;
     cluster.apply(ONE, What::Observation { service: a(), epoch, seen: Seen::Gone { why: GoneReason::Migrated } });
-    cluster.inventory(TWO, &[]);
-    cluster.inventory(THREE, &[]);
+    let asked = cluster.record().epoch;
+    for node in [TWO, THREE] {
+        let outcome = WorkOutcome::Looked { running: false };
+        cluster.apply(node, What::Outcome { service: a(), epoch: asked, outcome });
+    }
     assert_eq!(cluster.does(), "failed node1 [Z]");
     let id = cluster.ask(Request::Unfreeze { service: a() });
     assert_eq!(cluster.answer(&id).unwrap().code, Code::Success);

@@ -14,13 +14,13 @@
 //! where it can look itself. Nothing here reads a clock or a random device: the same seed gives the same run.
 
 mod admin;
+mod by_hand;
 mod chaos;
 mod disk;
 mod executor;
 mod faults;
 mod fence;
 mod hypervisor;
-mod job;
 mod ring;
 pub mod rng;
 pub mod scenario;

@@ -9,6 +9,7 @@
 
 use crate::shape::Shape;
 use crate::sim::Sim;
+use belay_engine::state::State;
 use belay_engine::state::member::Standing;
 use belay_engine::state::service::ServiceRecord;
 use belay_proto::entry::Request;
@@ -96,6 +97,12 @@ impl Story {
             [one] => Some(*one),
             _ => None,
         }
+    }
+
+    /// What a host's node knows.
+    #[must_use]
+    pub fn state(&self, host: u32) -> Option<&State> {
+        Some(self.sim.daemon(NodeId(host))?.node.state())
     }
 
     /// A service as a host's node has it.

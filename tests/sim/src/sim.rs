@@ -145,7 +145,8 @@ pub struct Sim {
     pub(crate) groups: BTreeMap<u64, Group>,
     pub(crate) rings: u64,
     pub(crate) position: u64,
-    conf: String,
+    pub(crate) conf: String,
+    pub(crate) conf_version: u64,
     pub(crate) steps: u64,
     /// What is printed when something is wrong.
     pub trace: Trace,
@@ -188,6 +189,7 @@ impl Sim {
             rings: 0,
             position: 0,
             conf,
+            conf_version: 1,
             steps: 0,
             trace: Trace::default(),
             truth: Truth::default(),
@@ -439,7 +441,7 @@ impl Sim {
         let now = self.now_of(host);
         self.lives += 1;
         let life = self.lives;
-        let (conf, version) = (self.conf.clone(), 1);
+        let (conf, version) = (self.conf.clone(), self.conf_version);
         let Some(h) = self.hosts.get_mut(&host).filter(|h| h.daemon.is_none()) else { return };
         let state = match h.disk.load() {
             Ok(state) => state,
@@ -450,6 +452,7 @@ impl Sim {
             Ok(boot) => boot,
             Err(error) => return self.violated("the simulator", error.to_string()),
         };
+        let exec = Executor::new(boot.clone(), self.now);
         let identity =
             Identity { node: host, boot, incarnation: Incarnation(h.incarnations), software: "simulated".to_owned() };
         self.trace.note(self.now, host, || format!("daemon starts with entry {}", state.index()));
@@ -466,7 +469,7 @@ impl Sim {
             wake: 0,
             reports: VecDeque::new(),
             last_report: 0,
-            exec: Executor::default(),
+            exec,
             fencer: Fencer::default(),
             frozen: None,
             quorate_since: None,

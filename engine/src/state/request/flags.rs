@@ -36,7 +36,7 @@ impl State {
         let thawed = event(EventKind::Service, Severity::Notice, "unfrozen: it is managed again");
         self.note_service(name, record, thawed, Cause::Before);
         if let (true, Phase::Started { owner }) = (record.died_frozen, record.phase.clone()) {
-            self.recover(name, record, owner, "it died while it was frozen");
+            self.ended_frozen(name, record, owner);
         }
         Ok(())
     }

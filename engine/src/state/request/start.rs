@@ -3,6 +3,8 @@
 use super::super::State;
 use super::super::history::Cause;
 use super::super::member::{NodeRecord, Standing};
+use super::super::placement::Place;
+use super::super::placement::choice::Obstacle;
 use super::super::service::{AfterStop, Phase, Search, ServiceRecord, Wanted};
 use super::{Refusal, Taken};
 use belay_proto::{Code, NodeId, NodeMode, ServiceName};
@@ -49,6 +51,7 @@ impl State {
         let wish = match whither {
             Whither::Member(target) => {
                 self.refuse_target(name, target)?;
+                self.refuse_without_room(name, record, target)?;
                 Some(target)
             }
             Whither::Typed(here) => here.filter(|here| self.may_have(name, *here)),
@@ -97,6 +100,29 @@ impl State {
         }
     }
 
+    /// Whether what is on a member keeps the service from it. An exclusive service may get the place of a less important one,
+    /// and otherwise finds another.
+    pub(super) fn refuse_without_room(
+        &self,
+        name: &ServiceName,
+        record: &ServiceRecord,
+        target: NodeId,
+    ) -> Result<(), Refusal> {
+        match self.no_room_on(name, record, target) {
+            Some((Obstacle::NotEmpty, _)) if record.phase.owner().is_none() => Ok(()),
+            Some((what, reason)) => Err((what.code(), reason)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether what the service depends on keeps it from being started.
+    fn refuse_without_dependency(&self, name: &ServiceName) -> Result<(), Refusal> {
+        match self.vm(name).and_then(|vm| self.dependency_missing(vm)) {
+            Some(Place::Wait { code, reason }) => Err((code, reason)),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn restart(
         &mut self,
         name: &ServiceName,
@@ -107,6 +133,7 @@ impl State {
             Phase::Started { owner } => {
                 // To stop it and then not to be allowed to start it is no restart.
                 self.refuse_while_locked()?;
+                self.refuse_without_dependency(name)?;
                 self.stop_at(name, record, owner, AfterStop::Start { wish: Some(owner), avoid: None });
                 Ok(Taken::UnderWay)
             }

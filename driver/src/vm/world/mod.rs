@@ -20,9 +20,9 @@ mod review;
 #[cfg(test)]
 mod tests;
 
-use super::VmSettings;
 use super::job::Ended;
-use crate::executor::agent::{Listing, NoticeKind};
+use super::{Listing, NoticeKind, Settings};
+use crate::Moment;
 use belay_engine::state::work::{Assigned, Assignments};
 use belay_proto::agent::{AgentEvent, Fault};
 use belay_proto::entry::{GoneReason, Seen, What, WorkOutcome};
@@ -31,26 +31,26 @@ use hypervisor::Hypervisor;
 use review::Watched;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use tokio::time::Instant;
 
 /// Events about one domain that are held back at most. Nothing beyond the first few matters.
 const HELD: usize = 1000;
 
-/// Everything the executor knows.
+/// Everything that is known.
+#[derive(Debug)]
 pub(super) struct World {
-    settings: Arc<VmSettings>,
+    settings: Arc<Settings>,
     clock: u64,
     assignments: Arc<Assignments>,
     worked_on: BTreeSet<ServiceName>,
     hypervisors: BTreeMap<String, Hypervisor>,
     services: BTreeMap<ServiceName, Watched>,
     inventory_due: Option<u64>,
-    next_check: Instant,
+    next_check: Moment,
     reports: VecDeque<What>,
 }
 
 impl World {
-    pub(super) fn new(settings: Arc<VmSettings>, now: Instant) -> Self {
+    pub(super) fn new(settings: Arc<Settings>, now: Moment) -> Self {
         let hypervisors = BTreeMap::from([(settings.hypervisor.clone(), Hypervisor::new(now))]);
         Self {
             next_check: now + settings.check_every,
@@ -66,7 +66,7 @@ impl World {
     }
 
     /// A new list of work and services.
-    pub(super) fn assign(&mut self, now: Instant, assignments: Arc<Assignments>, worked_on: BTreeSet<ServiceName>) {
+    pub(super) fn assign(&mut self, now: Moment, assignments: Arc<Assignments>, worked_on: BTreeSet<ServiceName>) {
         self.clock += 1;
         let wanted_before = self.assignments.inventory_wanted;
         self.assignments = assignments;
@@ -89,7 +89,7 @@ impl World {
     }
 
     /// The agent of a hypervisor said something.
-    pub(super) fn notice(&mut self, now: Instant, uri: &str, notice: NoticeKind) {
+    pub(super) fn notice(&mut self, now: Moment, uri: &str, notice: NoticeKind) {
         self.clock += 1;
         let Some(hypervisor) = self.hypervisors.get_mut(uri) else { return };
         match notice {
@@ -104,7 +104,7 @@ impl World {
         }
     }
 
-    fn hold_or_take(&mut self, now: Instant, uri: &str, event: AgentEvent) {
+    fn hold_or_take(&mut self, now: Moment, uri: &str, event: AgentEvent) {
         let Some(domain) = domain_of(&event).map(str::to_owned) else { return };
         if let Some(assigned) = self.assigned(uri, &domain)
             && let Some(watched) = self.services.get_mut(&assigned.service)
@@ -127,7 +127,7 @@ impl World {
     }
 
     /// Work on a service ended.
-    pub(super) fn job_ended(&mut self, now: Instant, ended: Ended) {
+    pub(super) fn job_ended(&mut self, now: Moment, ended: Ended) {
         self.clock += 1;
         let clock = self.clock;
         let watched = self.services.entry(ended.service.clone()).or_default();
@@ -166,7 +166,7 @@ impl World {
     }
 
     /// The lists to ask for now, each with the clock's reading to hand back with it.
-    pub(super) fn lists_to_ask(&mut self, now: Instant) -> Vec<(String, u64)> {
+    pub(super) fn lists_to_ask(&mut self, now: Moment) -> Vec<(String, u64)> {
         let mut lists = Vec::new();
         for (uri, hypervisor) in &mut self.hypervisors {
             if hypervisor.begin_list(now) {
@@ -178,7 +178,7 @@ impl World {
     }
 
     /// A list that was asked for.
-    pub(super) fn listed(&mut self, now: Instant, uri: &str, issued: u64, list: Result<Listing, Fault>) {
+    pub(super) fn listed(&mut self, now: Moment, uri: &str, issued: u64, list: Result<Listing, Fault>) {
         self.clock += 1;
         let Some(hypervisor) = self.hypervisors.get_mut(uri) else { return };
         match list {
@@ -200,7 +200,7 @@ impl World {
     }
 
     /// Does what has become due.
-    pub(super) fn timers(&mut self, now: Instant) {
+    pub(super) fn timers(&mut self, now: Moment) {
         if now >= self.next_check {
             self.next_check = now + self.settings.check_every;
             self.hypervisors.values_mut().for_each(Hypervisor::ask);
@@ -210,7 +210,7 @@ impl World {
     }
 
     /// When [`World::timers`] or [`World::lists_to_ask`] has something to do next.
-    pub(super) fn wake_at(&self) -> Instant {
+    pub(super) fn wake_at(&self) -> Moment {
         let asks = self.hypervisors.values().filter_map(Hypervisor::ask_at);
         let outages = self.hypervisors.values().filter_map(|hypervisor| hypervisor.outage.as_ref());
         let outages = outages.filter(|outage| !outage.told).map(|outage| outage.since + self.settings.unknown_after);
@@ -219,12 +219,8 @@ impl World {
     }
 
     /// The hypervisors that an agent is needed for.
-    pub(super) fn uris(&self) -> Vec<String> {
-        self.hypervisors.keys().cloned().collect()
-    }
-
-    pub(super) fn has_reports(&self) -> bool {
-        !self.reports.is_empty()
+    pub(super) fn uris(&self) -> impl Iterator<Item = &String> {
+        self.hypervisors.keys()
     }
 
     pub(super) fn next_report(&mut self) -> Option<What> {

@@ -2,6 +2,7 @@
 
 use super::hypervisor::is_paused;
 use super::{World, uri_of, why_gone};
+use crate::Moment;
 use belay_engine::state::work::Assigned;
 use belay_proto::agent::{AgentEvent, Domain};
 use belay_proto::entry::{GoneReason, Seen};
@@ -9,7 +10,6 @@ use belay_proto::{OwnershipEpoch, ServiceState};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// A death that was told is told again when nothing comes of it, at growing intervals up to this.
 const TELL_AGAIN_LONGEST: Duration = Duration::from_secs(3600);
@@ -34,7 +34,7 @@ pub(super) struct Watched {
 #[derive(Debug)]
 struct GoneTold {
     epoch: OwnershipEpoch,
-    again_at: Instant,
+    again_at: Moment,
     interval: Duration,
 }
 
@@ -42,12 +42,12 @@ struct GoneTold {
 struct Stray {
     epoch: OwnershipEpoch,
     pid: Option<u32>,
-    tell_at: Instant,
+    tell_at: Moment,
     told: bool,
 }
 
 impl Watched {
-    pub(super) fn stray_due(&self) -> Option<Instant> {
+    pub(super) fn stray_due(&self) -> Option<Moment> {
         self.stray.as_ref().filter(|stray| !stray.told).map(|stray| stray.tell_at)
     }
 
@@ -66,7 +66,7 @@ fn contradicts(assigned: &Assigned) -> bool {
 }
 
 impl World {
-    pub(super) fn review_all(&mut self, now: Instant) {
+    pub(super) fn review_all(&mut self, now: Moment) {
         let assignments = Arc::clone(&self.assignments);
         for domain in assignments.domains.keys() {
             self.review(now, domain);
@@ -74,7 +74,7 @@ impl World {
     }
 
     /// Brings up to date what is expected of a domain, and whether it is where it should not be.
-    pub(super) fn review(&mut self, now: Instant, domain: &str) {
+    pub(super) fn review(&mut self, now: Moment, domain: &str) {
         let Some(assigned) = self.assignments.domains.get(domain).cloned() else { return };
         let uri = self.uri_of(&assigned).to_owned();
         let Some(hypervisor) = self.hypervisors.get_mut(&uri) else { return };
@@ -104,7 +104,7 @@ impl World {
     }
 
     /// Takes in an event about a domain that no work is going on with.
-    pub(super) fn take(&mut self, now: Instant, uri: &str, domain: &str, event: AgentEvent) {
+    pub(super) fn take(&mut self, now: Moment, uri: &str, domain: &str, event: AgentEvent) {
         let clock = self.clock;
         let Some(hypervisor) = self.hypervisors.get_mut(uri) else { return };
         if let AgentEvent::Gone { why, pid, .. } = event {
@@ -144,7 +144,7 @@ impl World {
     }
 
     /// An event says that a domain's process is gone.
-    fn gone(&mut self, now: Instant, uri: &str, domain: &str, why: GoneReason, pid: Option<u32>) {
+    fn gone(&mut self, now: Moment, uri: &str, domain: &str, why: GoneReason, pid: Option<u32>) {
         let clock = self.clock;
         let assigned = self.assigned(uri, domain);
         let expected = assigned
@@ -179,7 +179,7 @@ impl World {
         self.review(now, domain);
     }
 
-    fn tell_gone(&mut self, now: Instant, assigned: &Assigned, why: GoneReason) {
+    fn tell_gone(&mut self, now: Moment, assigned: &Assigned, why: GoneReason) {
         let watched = self.services.entry(assigned.service.clone()).or_default();
         let before = watched.gone.as_ref().filter(|told| told.epoch == assigned.epoch);
         let interval = before.map_or(self.settings.check_every, |told| (told.interval * 2).min(TELL_AGAIN_LONGEST));
@@ -189,7 +189,7 @@ impl World {
     }
 
     /// Compares a list with what should run on that hypervisor.
-    pub(super) fn compare(&mut self, now: Instant, uri: &str, issued: u64, list: &BTreeMap<&str, &Domain>) {
+    pub(super) fn compare(&mut self, now: Moment, uri: &str, issued: u64, list: &BTreeMap<&str, &Domain>) {
         let assignments = Arc::clone(&self.assignments);
         let settings = Arc::clone(&self.settings);
         let here = |assigned: &Assigned| uri_of(assigned, &settings.hypervisor) == uri;
@@ -233,7 +233,7 @@ impl World {
         }
     }
 
-    fn absent(&mut self, now: Instant, uri: &str, issued: u64, domain: &str, assigned: &Assigned) {
+    fn absent(&mut self, now: Moment, uri: &str, issued: u64, domain: &str, assigned: &Assigned) {
         let why = why_gone(self.hypervisors.get(uri), domain);
         let Some(watched) = self.services.get_mut(&assigned.service) else { return };
         // Asked before the domain was expected here, a list may show the moment before it came.
@@ -255,7 +255,7 @@ impl World {
     }
 
     /// Reports, once an outage, that nothing is known of what should run on a hypervisor that does not answer.
-    pub(super) fn tell_outages(&mut self, now: Instant) {
+    pub(super) fn tell_outages(&mut self, now: Moment) {
         let patience = self.settings.unknown_after;
         let mut silent = Vec::new();
         for (uri, hypervisor) in &mut self.hypervisors {
@@ -279,7 +279,7 @@ impl World {
         }
     }
 
-    pub(super) fn tell_strays(&mut self, now: Instant) {
+    pub(super) fn tell_strays(&mut self, now: Moment) {
         let assignments = Arc::clone(&self.assignments);
         for assigned in assignments.domains.values() {
             let due = self.services.get_mut(&assigned.service).and_then(|watched| watched.stray.as_mut());

@@ -1,5 +1,4 @@
 use super::*;
-use crate::executor::agent::AgentSettings;
 use belay_proto::ServiceState;
 use belay_proto::agent::{Domain, DomainState, FaultKind, Witness};
 use std::time::Duration;
@@ -10,7 +9,7 @@ const OTHER: &str = "test:///other";
 /// A world with a clock that tests turn.
 struct Host {
     world: World,
-    now: Instant,
+    now: Moment,
     assignments: Assignments,
     asked: Vec<(String, u64)>,
 }
@@ -18,8 +17,8 @@ struct Host {
 impl Host {
     fn new() -> Self {
         let boot = "boot-1".parse().unwrap();
-        let settings = Arc::new(VmSettings::new(AgentSettings::new("/none"), URI, boot));
-        let now = Instant::now();
+        let settings = Arc::new(Settings::new(URI, boot));
+        let now = Moment(1_000_000);
         let mut host =
             Self { world: World::new(settings, now), now, assignments: Assignments::default(), asked: Vec::new() };
         host.event(AgentEvent::Connected);
@@ -66,7 +65,7 @@ impl Host {
     }
 
     fn wait(&mut self, time: Duration) {
-        self.now += time;
+        self.now = self.now + time;
         self.world.timers(self.now);
     }
 

@@ -1,10 +1,10 @@
 //! What is known of one hypervisor: its domains, whether it answers, and when it should be asked again.
 
+use crate::Moment;
 use belay_proto::agent::{Domain, DomainState};
 use belay_proto::entry::GoneReason;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// The first pause after a list that failed; it doubles up to [`ASK_AGAIN_LONGEST`].
 const ASK_AGAIN: Duration = Duration::from_millis(200);
@@ -28,7 +28,7 @@ pub(super) struct Known {
 /// A time without an answer.
 #[derive(Clone, Debug)]
 pub(super) struct Outage {
-    pub(super) since: Instant,
+    pub(super) since: Moment,
     pub(super) reason: String,
     pub(super) told: bool,
 }
@@ -43,12 +43,12 @@ pub(super) struct Hypervisor {
     pub(super) listed: Option<u64>,
     asking: bool,
     ask: bool,
-    not_before: Instant,
+    not_before: Moment,
     failures: u32,
 }
 
 impl Hypervisor {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Moment) -> Self {
         let outage = Outage { since: now, reason: "the libvirt agent has not answered yet".to_owned(), told: false };
         Self {
             domains: BTreeMap::new(),
@@ -71,7 +71,7 @@ impl Hypervisor {
     }
 
     /// Asks for a list as soon as possible.
-    pub(super) fn ask_now(&mut self, now: Instant) {
+    pub(super) fn ask_now(&mut self, now: Moment) {
         self.ask = true;
         self.not_before = self.not_before.min(now);
         self.failures = 0;
@@ -83,12 +83,12 @@ impl Hypervisor {
     }
 
     /// When a list is due.
-    pub(super) fn ask_at(&self) -> Option<Instant> {
+    pub(super) fn ask_at(&self) -> Option<Moment> {
         (self.ask && !self.asking).then_some(self.not_before)
     }
 
     /// Whether a list should be asked for now; if so, counts it as asked.
-    pub(super) fn begin_list(&mut self, now: Instant) -> bool {
+    pub(super) fn begin_list(&mut self, now: Moment) -> bool {
         if self.ask_at().is_none_or(|at| at > now) {
             return false;
         }
@@ -98,7 +98,7 @@ impl Hypervisor {
     }
 
     /// The list did not come, or did not show everything.
-    pub(super) fn list_failed(&mut self, now: Instant) {
+    pub(super) fn list_failed(&mut self, now: Moment) {
         self.asking = false;
         self.ask = true;
         let pause = ASK_AGAIN * 2u32.saturating_pow(self.failures.min(10));
@@ -107,12 +107,12 @@ impl Hypervisor {
     }
 
     /// It stopped answering.
-    pub(super) fn lost(&mut self, now: Instant, reason: String) {
+    pub(super) fn lost(&mut self, now: Moment, reason: String) {
         self.outage.get_or_insert(Outage { since: now, reason, told: false });
     }
 
     /// Takes a list in; gives what it was silent about until then.
-    pub(super) fn take_list(&mut self, issued: u64, list: &BTreeMap<&str, &Domain>, now: Instant) -> Option<Outage> {
+    pub(super) fn take_list(&mut self, issued: u64, list: &BTreeMap<&str, &Domain>, now: Moment) -> Option<Outage> {
         self.asking = false;
         self.failures = 0;
         self.not_before = now;
