@@ -144,7 +144,7 @@ fn the_written_files_reach_what_there_is_to_find() {
     let expected = [
         "wait for each other",
         "apart, but rule",
-        "keeps them together",
+        "them together",
         "keeps them apart",
         "is exclusive: it runs alone",
         "no host is in both of their restricted failover domains",

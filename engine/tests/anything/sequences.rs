@@ -152,3 +152,16 @@ fn the_streams_say_everything_there_is_to_say_and_reach_every_state() {
     // A VM is recovered in one step: it is stopped, or starting again.
     assert_eq!(never, [&ServiceState::Recoverable, &ServiceState::Recovering]);
 }
+
+/// The file's first finding is a warning, which is not why it is refused.
+#[test]
+fn a_configuration_that_is_ignored_is_ignored_with_its_error() {
+    let text = "<cluster name='c' config_version='1' colour='red'><clusternodes><clusternode name='n' nodeid='1'/></clusternodes>\n\
+                <rm><vm name='a' path='/v' depend='vm:b'/><vm name='b' path='/v' depend='vm:a'/></rm></cluster>";
+    let what = belay_proto::entry::What::Config { text: text.to_owned() };
+    let version = belay_proto::entry::ENTRY_VERSION;
+    let events = State::new().apply(&Entry { version, from: NodeId(1), time: Default::default(), what });
+    let expected = "the configuration from node 1 is not valid and was ignored: cluster.conf:2:28: error: these VMs wait \
+                    for each other and could never start: vm:a -> vm:b -> vm:a";
+    assert_eq!(events.iter().map(|event| event.text.as_str()).collect::<Vec<_>>(), [expected]);
+}
