@@ -1,8 +1,8 @@
 //! One seed: a cluster, chaos for a while, and then a world in which everything works and everything must come right.
 
 use crate::hypervisor::Origin;
+use crate::placement_rules::waits_with_reason;
 use crate::rng::Rng;
-use crate::rules::waits_with_reason;
 use crate::shape::Shape;
 use crate::sim::Sim;
 use belay_engine::state::service::{Phase, Rival, Wanted};
