@@ -1,6 +1,8 @@
 //! What a simulated cluster looks like: its hosts, its services, and the `cluster.conf` that says so.
 
 use crate::rng::Rng;
+use belay_proto::NodeId;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// A service of the cluster.
@@ -55,6 +57,12 @@ pub struct Shape {
     pub domains: String,
     /// The `placement` element, as it is written.
     pub placement: String,
+    /// The votes of hosts that do not have one each.
+    pub votes: BTreeMap<NodeId, u32>,
+    /// How many votes make a quorum; more than half of the hosts if it is 0.
+    pub quorum: u32,
+    /// The `cluster.conf`, where a scenario says it word by word.
+    pub told: Option<String>,
 }
 
 impl Shape {
@@ -70,6 +78,9 @@ impl Shape {
             node_attributes: String::new(),
             domains: String::new(),
             placement: String::new(),
+            votes: BTreeMap::new(),
+            quorum: 0,
+            told: None,
         }
     }
 
@@ -99,6 +110,9 @@ impl Shape {
     /// Its `cluster.conf`.
     #[must_use]
     pub fn conf(&self) -> String {
+        if let Some(text) = &self.told {
+            return text.clone();
+        }
         let mut text = String::from("<?xml version=\"1.0\"?>\n<cluster name=\"sim\" config_version=\"1\">\n");
         if self.two_node {
             text.push_str("  <cman two_node=\"1\" expected_votes=\"1\"/>\n");
