@@ -224,6 +224,7 @@ impl State {
         self.advance_arming();
         self.drain_leaving();
         self.advance_fencing();
+        self.give_up_seeking();
         self.review_rivals();
         self.note_better_hosts();
         self.settle();
@@ -246,8 +247,10 @@ impl State {
     pub fn wake_at_or_due(&self) -> Option<Timestamp> {
         let fencing = self.victims.values().filter_map(|victim| victim.wake_at(self.time));
         let retries = self.services.values().filter_map(ServiceRecord::retry_at);
+        let sought = self.services.values().filter_map(|record| record.sought_until);
         let turns = [self.turn_due(), self.move_retry_due(), self.drain_due(), self.disarmed_until()];
-        fencing.chain(retries).chain(self.patience_ends()).chain(turns.into_iter().flatten()).min()
+        let of_services = retries.chain(sought).chain(self.patience_ends());
+        fencing.chain(of_services).chain(turns.into_iter().flatten()).min()
     }
 
     /// Forgets what nobody asks for any more, so that the state does not grow without bound.

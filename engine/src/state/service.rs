@@ -197,6 +197,9 @@ pub struct ServiceRecord {
     /// failed because it was moved to where nobody sees it.
     #[serde(default)]
     pub ended: Option<GoneReason>,
+    /// Until when it is sought; for as long as it takes if there is no such moment.
+    #[serde(default)]
+    pub sought_until: Option<Timestamp>,
     /// How big its domain is, as it was last reported.
     #[serde(default)]
     pub size: Option<Size>,
@@ -236,6 +239,7 @@ impl ServiceRecord {
             died_frozen: false,
             sought: BTreeSet::new(),
             ended: None,
+            sought_until: None,
             size: None,
             home: None,
             moves: Moves::default(),
@@ -311,6 +315,7 @@ impl State {
         if !(runs_nowhere(&record.phase) && runs_nowhere(&phase)) {
             record.sought.clear();
         }
+        record.sought_until = None;
         record.phase = phase;
         record.decided = self.index;
         record.transition = Some(self.time);

@@ -55,6 +55,13 @@ impl Cluster {
         cluster
     }
 
+    /// A new configuration with one more VM.
+    pub(crate) fn add_vm(&mut self, name: &str) {
+        let text = self.state.config_text().replace("config_version=\"1\"", "config_version=\"2\"");
+        let text = text.replace("</rm>", &format!("<vm name=\"{name}\" path=\"/vms\"/></rm>"));
+        self.apply(ONE, What::Config { text });
+    }
+
     pub(crate) fn new() -> Self {
         Self::with("")
     }

@@ -51,6 +51,7 @@ impl Sim {
         asked.at.retain(|at| *at != host);
         if !of_cluster {
             asked.refused = asked.answer.is_none();
+            asked.refusal = Some(verdict);
             return;
         }
         asked.refused = false;

@@ -1,6 +1,7 @@
 //! One seed: a cluster, chaos for a while, and then a world in which everything works and everything must come right.
 
 use crate::hypervisor::Origin;
+use crate::placement_rules::waits_with_reason;
 use crate::rng::Rng;
 use crate::shape::Shape;
 use crate::sim::Sim;
@@ -186,6 +187,7 @@ impl Sim {
                     about("should not run")
                 }
                 Phase::Failed { .. } => None,
+                Phase::Stopped { wanted: Wanted::Now } if waits_with_reason(state, &service) => None,
                 _ => about("is on its way"),
             }
         })

@@ -23,6 +23,8 @@ pub(crate) struct Asked {
     pub(crate) answered_ms: u64,
     /// The answer was a refusal of the host, which is no answer of the cluster.
     pub(crate) refused: bool,
+    /// What that host said.
+    pub(crate) refusal: Option<Verdict>,
 }
 
 impl Asked {
@@ -38,6 +40,7 @@ impl Asked {
             asked_ms: now,
             answered_ms: u64::MAX,
             refused: false,
+            refusal: None,
         }
     }
 }
@@ -60,7 +63,11 @@ pub(crate) struct Truth {
     /// Some host's calendar jumped: windows of the cluster's time cannot be judged from outside.
     pub(crate) clock_jumped: bool,
     pub(crate) moved_by_hand: u64,
+    /// Where each daemon had each service after the last entry it applied (S13).
+    pub(crate) placed: BTreeMap<NodeId, crate::placement_rules::Before>,
     pub(crate) fenced: u64,
+    /// How often a process of a domain began; one that is migrated goes on.
+    pub(crate) begun: BTreeMap<String, u64>,
     pub(crate) starts: u64,
 }
 
@@ -163,6 +170,9 @@ impl Sim {
         }
         if opens_term && latest {
             self.remembers(host);
+        }
+        if latest {
+            self.placed_by_the_rules(host);
         }
         if !latest || !record.index.0.is_multiple_of(16) {
             return;

@@ -158,7 +158,8 @@ impl State {
     /// what is being done has come to nothing so far.
     fn is_its_turn(&self, record: &ServiceRecord, request: &Request) -> bool {
         // While the members are asked where somebody moved it, nobody knows what a stop would stop.
-        if !record.phase.rests() || !record.sought.is_empty() {
+        let moved = matches!(record.phase, Phase::Started { .. }) && !record.sought.is_empty();
+        if !record.phase.rests() || moved {
             return false;
         }
         match request {
