@@ -21,8 +21,12 @@ use super::service::{Phase, Search, ServiceRecord};
 use belay_config::model::GuestShutdown;
 use belay_proto::entry::GoneReason;
 use belay_proto::history::{EventKind, HistoryEvent, Severity};
-use belay_proto::{NodeId, ServiceName};
+use belay_proto::{NodeId, ServiceName, Span};
 use std::collections::BTreeSet;
+
+/// How long members are waited for that do not say whether they have what is missing: longer than a daemon or an agent
+/// takes to come back. A hypervisor that answers nobody for that long took in no VM either.
+const SEEK_PATIENCE: Span = Span::seconds(30);
 
 impl State {
     /// A started service is not on its owner any more.
@@ -42,6 +46,7 @@ impl State {
             && vm.is_some_and(|vm| vm.guest_shutdown == GuestShutdown::Stop)
             && !record.frozen;
         record.sought.clear();
+        record.sought_until = None;
         record.trouble = None;
         if accepted {
             return self.accept_shutdown(name, record, owner);
@@ -80,6 +85,7 @@ impl State {
         self.note_service(name, record, seen, Cause::Root);
         record.sought = self.who_may_have_taken_it(owner, why);
         record.ended = Some(why);
+        record.sought_until = (why == GoneReason::Missing).then(|| self.time + SEEK_PATIENCE);
         record.trouble = Some(trouble.into());
         // The question has an epoch of its own: who answers has looked after the copy left.
         record.epoch = record.epoch.next();
@@ -107,6 +113,21 @@ impl State {
             && let Phase::Started { owner } = record.phase
         {
             self.nowhere_found(name, record, owner);
+        }
+    }
+
+    /// Ends the search for what most likely died, when its time is over.
+    pub(crate) fn give_up_seeking(&mut self) {
+        let due =
+            self.services.iter().filter(|(_, record)| record.sought_until.is_some_and(|until| until <= self.time));
+        for name in due.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.with_service(&name, |state, record| {
+                record.sought_until = None;
+                record.sought.clear();
+                if let Phase::Started { owner } = record.phase {
+                    state.nowhere_found(&name, record, owner);
+                }
+            });
         }
     }
 

@@ -45,6 +45,9 @@ impl State {
                 (None, None) => format!("to be fenced in {}", victim.not_before.since(self.time)),
             };
         }
+        if let Some(detail) = self.mode_detail(id) {
+            return detail;
+        }
         if !record.left_behind.is_empty() {
             let names: Vec<&str> = record.left_behind.iter().map(String::as_str).collect();
             return format!("left running there when taken out of the configuration: {}", names.join(", "));
@@ -76,7 +79,7 @@ impl State {
     /// What needs a person, most urgent first.
     #[must_use]
     pub fn alarms(&self) -> Vec<String> {
-        let mut alarms: Vec<String> = self.lock_alarm().into_iter().collect();
+        let mut alarms: Vec<String> = self.disarmed_alarm().into_iter().chain(self.lock_alarm()).collect();
         for (name, record) in &self.services {
             for (node, rival) in &record.rivals {
                 alarms.push(self.copy_alarm(name, record, *node, *rival));
@@ -102,6 +105,10 @@ impl State {
         }
         alarms
     }
+}
+
+fn waits_to_move(record: &ServiceRecord) -> Option<String> {
+    record.moves.waits.as_ref().map(|wait| format!("is to be moved: {}", wait.words()))
 }
 
 impl State {
@@ -153,7 +160,7 @@ fn service_status(name: &ServiceName, record: &ServiceRecord) -> ServiceStatus {
         restarts: u32::try_from(record.restarts.len()).unwrap_or(u32::MAX),
         transition: record.transition,
         epoch: record.epoch,
-        waiting: record.waiting.clone().or_else(|| record.trouble.clone()),
+        waiting: record.waiting.clone().or_else(|| record.trouble.clone()).or_else(|| waits_to_move(record)),
         copies: copies(record),
     }
 }

@@ -417,6 +417,22 @@ fn while_members_are_asked_where_it_was_moved_no_request_stops_or_starts_it() {
 }
 
 #[test]
+fn what_runs_nowhere_is_disabled_at_once_though_a_member_may_not_have_said_yet_whether_it_runs_it() {
+    let mut cluster = Cluster::new();
+    cluster.view(&[ONE, TWO]);
+    // A VM that is new to the configuration: node3, which is lost, may run it already.
+    cluster.add_vm("b");
+    cluster.inventory(ONE, &[]);
+    cluster.inventory(TWO, &[]);
+    let b = ServiceName::vm("b").unwrap();
+    let enable = cluster.ask(Request::Enable { service: b.clone(), target: None, by_domain: false });
+    let verdict = cluster.answer(&enable).unwrap();
+    assert_eq!(verdict.code, Code::Fencing, "{}", verdict.reason);
+    let disable = cluster.ask(Request::Disable { service: b });
+    assert_eq!(cluster.answer(&disable).unwrap().code, Code::Success);
+}
+
+#[test]
 fn one_that_failed_while_it_was_frozen_can_be_unfrozen() {
     use belay_proto::entry::{GoneReason, Seen, What, WorkOutcome};
     let mut cluster = Cluster::new().started_on(ONE);

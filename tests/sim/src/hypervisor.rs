@@ -2,7 +2,7 @@
 //!
 //! A call goes on when whoever made it dies, as libvirtd's do.
 
-use crate::executor::{ExecEv, done, unknown};
+use crate::executor::{ExecEv, GUEST, done, unknown};
 use crate::rules::{Course, Deed};
 use crate::sim::{DaemonEv, HostEv, Sim};
 use belay_driver::vm::{CallId, Listing, NoticeKind, Reply};
@@ -18,6 +18,8 @@ pub(crate) enum Origin {
     Belay,
     /// A person, or a migration gone wrong: not Belay's doing.
     Other,
+    /// It ran on a host that somebody swore to be off: what comes of that is theirs.
+    Disowned,
 }
 
 #[derive(Clone, Debug)]
@@ -69,7 +71,8 @@ impl Hypervisor {
     pub(crate) fn list(&self, connected: bool) -> Listing {
         let seen = self.present().into_iter().filter(|(_, pid)| connected || pid.is_some());
         let state = if connected { DomainState::Running } else { DomainState::Alive };
-        let domains = seen.map(|(name, pid)| Domain { name, uuid: String::new(), state, pid }).collect();
+        let size = connected.then_some(GUEST);
+        let domains = seen.map(|(name, pid)| Domain { name, uuid: String::new(), state, pid, size }).collect();
         Listing { domains, complete: connected }
     }
 }

@@ -21,6 +21,8 @@ mod executor;
 mod faults;
 mod fence;
 mod hypervisor;
+mod modes;
+mod placement_rules;
 mod ring;
 pub mod rng;
 pub mod rules;

@@ -6,62 +6,16 @@
 //! every "on", and a host with two power supplies really loses its power: two reboots one after the other never take it
 //! from both at a time.
 
-use super::FenceSettings;
-use super::program::{self, Ended};
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-use tokio::sync::{Mutex, watch};
-
-/// How long an agent may take to describe itself.
-const METADATA_WITHIN: Duration = Duration::from_secs(10);
-
 /// The action that means off, verify, on (FenceAgentAPI).
-const REBOOT: &str = "reboot";
+pub(super) const REBOOT: &str = "reboot";
 
-/// The default action of each agent that was asked for it.
-#[derive(Debug, Default)]
-pub(super) struct Defaults(Mutex<BTreeMap<PathBuf, Option<String>>>);
-
-impl Defaults {
-    /// Whether this call of an agent would be a power cycle: it says so, or says nothing and the agent's metadata do.
-    pub(super) async fn is_cycle(
-        &self,
-        agent: &Path,
-        arguments: &[(String, String)],
-        settings: &FenceSettings,
-        cancelled: &mut watch::Receiver<bool>,
-    ) -> bool {
-        match action(arguments) {
-            Some(action) => action == REBOOT,
-            None => self.default_action(agent, settings, cancelled).await.as_deref() == Some(REBOOT),
-        }
-    }
-
-    async fn default_action(
-        &self,
-        agent: &Path,
-        settings: &FenceSettings,
-        cancelled: &mut watch::Receiver<bool>,
-    ) -> Option<String> {
-        let mut known = self.0.lock().await;
-        if let Some(default) = known.get(agent) {
-            return default.clone();
-        }
-        let input = "action=metadata\n".to_owned();
-        let asked = program::run(agent, input, METADATA_WITHIN, settings.kill_grace, cancelled).await;
-        let default = match asked {
-            Ok((Ended::Success, output)) => default_in(&output.text()),
-            // It can still fence: it is called as it is configured, and asked again next time.
-            Ok(_) | Err(_) => return None,
-        };
-        known.insert(agent.to_owned(), default.clone());
-        default
-    }
+/// What asks an agent to describe itself.
+pub(super) fn question() -> Vec<(String, String)> {
+    vec![("action".to_owned(), "metadata".to_owned())]
 }
 
 /// What the agent is told to do; with most agents the last word counts, and `option` is the old name.
-fn action(arguments: &[(String, String)]) -> Option<&str> {
+pub(super) fn action(arguments: &[(String, String)]) -> Option<&str> {
     let told = arguments.iter().rev().find(|(key, _)| key == "action" || key == "option");
     told.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
 }
@@ -73,7 +27,7 @@ pub(super) fn with_action(arguments: &[(String, String)], action: &str) -> Vec<(
 }
 
 /// `parameter[@name="action"]/content/@default` of the agent's metadata.
-fn default_in(metadata: &str) -> Option<String> {
+pub(super) fn default_in(metadata: &str) -> Option<String> {
     // Around the XML there may be warnings of the agent's language, which share its output.
     const END: &str = "</resource-agent>";
     let xml = metadata.get(metadata.find("<resource-agent")?..metadata.rfind(END)? + END.len())?;
