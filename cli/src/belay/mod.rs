@@ -2,7 +2,9 @@
 
 mod ack_fence;
 mod check;
+mod disarm;
 mod events;
+mod maintenance;
 mod options;
 mod request;
 mod simulate;
@@ -11,10 +13,10 @@ mod why;
 
 use crate::client::{Client, ClientError};
 use crate::console::{Console, Trouble};
-use crate::{clustat, clusvcadm, default_socket};
-use belay_proto::Code;
+use crate::{clustat, clusvcadm, default_socket, warning};
 use belay_proto::control::ControlError;
 use belay_proto::entry::Request;
+use belay_proto::{Code, NodeMode};
 use clap::{CommandFactory, FromArgMatches};
 use options::{Command, Options};
 use std::ffi::OsString;
@@ -46,6 +48,10 @@ pub(crate) fn run(arguments: &[OsString], console: &mut Console) -> Result<u8, T
         Command::Status { json } => status::run(&socket, json, console),
         Command::Events(events) => events::run(&socket, &events, console),
         Command::Why { service, json } => why::run(&socket, &service, json, console),
+        Command::Maintenance(host) => maintenance::run(&socket, NodeMode::Maintenance, &host, console),
+        Command::Standby(host) => maintenance::run(&socket, NodeMode::Standby, &host, console),
+        Command::Disarm { span, reason } => disarm::disarm(&socket, span, &reason, console),
+        Command::Arm => disarm::arm(&socket, console),
         Command::AckFence { node, yes_i_am_sure } => ack_fence::run(&socket, &node, yes_i_am_sure, console),
         Command::Check(check) => check::run(&socket, &check, console),
         Command::Simulate { config, verbose, .. } => {
@@ -67,8 +73,17 @@ pub(crate) fn run(arguments: &[OsString], console: &mut Console) -> Result<u8, T
     }
 }
 
+/// Connects and gets the picture, and warns if the cluster is not protected.
+fn ask(socket: &Path, console: &mut Console) -> Result<(Client, belay_proto::control::Status), Trouble> {
+    let (client, status) = connect(socket)?;
+    if let Some(warning) = warning::disarmed(&status) {
+        console.tell(&warning);
+    }
+    Ok((client, status))
+}
+
 /// Connects and gets the picture.
-fn ask(socket: &Path) -> Result<(Client, belay_proto::control::Status), Trouble> {
+fn connect(socket: &Path) -> Result<(Client, belay_proto::control::Status), Trouble> {
     let mut client = Client::connect(socket)?;
     let status = client.status()?;
     Ok((client, status))

@@ -89,6 +89,54 @@ clusvcadm -e starts it on the member where it is typed, as ever.")]
     /// Look after a frozen service again
     #[command(after_help = "Example:\n  belay unfreeze vm:web1")]
     Unfreeze(Of),
+    /// Empty a host by migrating its VMs, and bring them back afterwards
+    #[command(after_help = "\
+Nothing is stopped, and nothing new is started there. A VM that is frozen, may
+run nowhere else or cannot be migrated stays where it runs and is named. The
+host stays in maintenance across restarts of itself and of the whole cluster;
+with --off, what left it is migrated back, unless somebody has moved it since.
+
+Examples:
+  belay maintenance node2 --reason 'new memory'
+  belay maintenance node2 --wait 30m && ssh node2 reboot
+  belay maintenance node2 --off
+
+Exit status: 0 the host is empty, 237 it is in maintenance but VMs stay there,
+124 --wait is over and VMs are still leaving.")]
+    Maintenance(Host),
+    /// Empty a host by migrating its VMs, for good
+    #[command(after_help = "\
+As maintenance, but nothing is brought back: a host to keep in reserve, or to be
+removed.
+
+Examples:
+  belay standby node4
+  belay standby node4 --off
+
+Exit status: 0 the host is empty, 237 it is in standby but VMs stay there,
+124 --wait is over and VMs are still leaving.")]
+    Standby(Host),
+    /// Fence and recover nothing for a time, for work on the network
+    #[command(after_help = "\
+A host that vanishes meanwhile is not fenced, and what it ran is not started
+elsewhere. A VM that dies on a host that is there is recovered as ever, and what
+you ask for is done. When the time is over the cluster arms itself, and hosts
+that are still lost are fenced after the usual delays. To extend it, disarm
+again.
+
+Example:
+  belay disarm --for 30m --reason 'new switch in rack 3'")]
+    Disarm {
+        /// For how long, a day at most (30m, 2h)
+        #[arg(long = "for", value_name = "SPAN", value_parser = span)]
+        span: Span,
+        /// Why: everybody is shown it meanwhile
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// End a disarmed time early
+    #[command(after_help = "Example:\n  belay arm")]
+    Arm,
     /// Start nothing until unlocked, but what dies where it runs
     #[command(after_help = "\
 Example:
@@ -237,6 +285,25 @@ pub(super) struct MustTo {
     /// To this member (its name, short name or number)
     #[arg(long, value_name = "NODE")]
     pub(super) to: String,
+}
+
+/// A host to take out of service, or back into it.
+#[derive(Debug, Args)]
+pub(super) struct Host {
+    /// The host (its name, short name or number)
+    pub(super) node: String,
+    /// End it: the host runs VMs again
+    #[arg(long)]
+    pub(super) off: bool,
+    /// Why: shown by status
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: Option<String>,
+    /// Wait this long at most for the host to be empty (90, 10m); without it, for as long as it takes
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    pub(super) wait: Option<Span>,
+    /// Do not wait for the host to be empty
+    #[arg(long, conflicts_with = "wait")]
+    pub(super) no_wait: bool,
 }
 
 fn span(text: &str) -> Result<Span, String> {

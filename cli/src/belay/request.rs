@@ -25,10 +25,10 @@ pub(super) enum Verb {
 }
 
 /// The exit status when the patience with a request is over, as `timeout` has it.
-const STILL_WORKING: u8 = 124;
+pub(super) const STILL_WORKING: u8 = 124;
 
 pub(super) fn run(socket: &Path, verb: Verb, of: &Of, to: Option<&str>, console: &mut Console) -> Result<u8, Trouble> {
-    let (client, status) = ask(socket)?;
+    let (client, status) = ask(socket, console)?;
     let request = wanted(verb, &of.service, to, &status)?;
     let mut patience = Patience::from_environment();
     patience.wait = of.wait.map(Into::into);
@@ -76,7 +76,7 @@ fn wanted(verb: Verb, service: &str, to: Option<&str>, status: &Status) -> Resul
 
 /// A request about all services.
 pub(super) fn about_all(socket: &Path, request: Request, console: &mut Console) -> Result<u8, Trouble> {
-    let (client, status) = ask(socket)?;
+    let (client, status) = ask(socket, console)?;
     carry_out(client, socket, request, Patience::from_environment(), &status, console)
 }
 
@@ -111,7 +111,13 @@ pub(super) fn carry_out(
 }
 
 /// Tells a verdict. `places`: it was about a service, so where that runs is part of the answer.
-fn report(what: &str, verdict: &Verdict, places: bool, status: &Status, console: &mut Console) -> Result<u8, Trouble> {
+pub(super) fn report(
+    what: &str,
+    verdict: &Verdict,
+    places: bool,
+    status: &Status,
+    console: &mut Console,
+) -> Result<u8, Trouble> {
     let because = if verdict.reason.is_empty() { String::new() } else { format!(" ({})", verdict.reason) };
     match verdict.code {
         Code::Success | Code::Running => {

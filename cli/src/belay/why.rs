@@ -16,7 +16,7 @@ use std::path::Path;
 const DEPTH_MAX: usize = 10;
 
 pub(super) fn run(socket: &Path, service: &str, as_json: bool, console: &mut Console) -> Result<u8, Trouble> {
-    let (mut client, status) = ask(socket)?;
+    let (mut client, status) = ask(socket, console)?;
     let service = service_meant(&status, service).map_err(|text| no_service(&text))?;
     let reply: WhyReply = client.call("Why", &WhyParameters { service }, Some(PATIENCE)).map_err(refused)?;
     let text = if as_json { format!("{}\n", json(&reply)?) } else { chain(&reply, &status, console) };

@@ -125,6 +125,8 @@ pub(crate) struct Script {
     pub(crate) snapshot: String,
     /// Takes requests and dies before it answers.
     pub(crate) dies: bool,
+    /// Takes requests and does not answer them, as while a host is being emptied.
+    pub(crate) hangs: bool,
     /// So many requests are told first that there is no quorum yet.
     pub(crate) joining: usize,
 }
@@ -137,6 +139,7 @@ impl Script {
             events: Vec::new(),
             snapshot: String::new(),
             dies: false,
+            hangs: false,
             joining: 0,
         }
     }
@@ -181,6 +184,9 @@ fn answer(
             submitted.push(parameters);
             if submitted.len() <= script.joining {
                 drop(answer.send(verdict(Code::Quorum, "this host is not in a quorate view", 0)));
+            } else if script.hangs {
+                // Dropped, it would say that the daemon stops.
+                std::mem::forget(answer);
             } else if !script.dies {
                 drop(answer.send(script.verdict.clone()));
             }

@@ -9,9 +9,6 @@ use crate::model::FailoverDomain;
 use belay_proto::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The highest priority number.
-const LAST: u8 = 100;
-
 /// `rm/failoverdomains/failoverdomain`, by name in lower case.
 pub(super) fn read(rm: &[Xml<'_>], nodes: &Members, findings: &mut Findings<'_>) -> BTreeMap<String, FailoverDomain> {
     let mut domains = BTreeMap::new();
@@ -126,34 +123,23 @@ fn node<'a>(
     None
 }
 
-/// `@priority`, 1 to 100, lower first. None, or what is no such number, counts as 0 and comes first, as in the original; but
-/// what is above 100 was meant to come late, and there it was made to come first too.
+/// `@priority`, 1 to 100, lower first; 0 for what is none, and that comes last. In the original it came first, so that a
+/// forgotten or a mistyped priority made a node the best; in its central mode it came last.
 fn priority(element: Xml<'_>, ordered: bool, findings: &mut Findings<'_>) -> u8 {
     let mut values = Values::of(element, findings);
     let Some(value) = values.text("priority") else {
         if ordered {
-            findings
-                .info(xml::tag(element), "without a priority this node comes first in the ordered domain")
-                .help("write priority=\"1\" for the best place to priority=\"100\" for the last");
+            findings.info(xml::tag(element), "without a priority this node comes last in the ordered domain").help(
+                "write priority=\"1\" for the best place to priority=\"100\" for the last; RHCS took none for the best",
+            );
         }
         return 0;
     };
-    let digits = value.value.trim();
-    let number = digits.chars().all(|c| c.is_ascii_digit()).then(|| digits.parse().unwrap_or(u32::MAX));
-    let shown = quoted(value.value);
-    match number {
-        Some(number) if number > LAST.into() => {
-            findings
-                .warning(value.at, format!("priority={shown} is above {LAST}: taken for {LAST}, the last place"))
-                .help("RHCS took it for 0, the first place; write a number from 1 to 100");
-            LAST
-        }
-        Some(number) if number > 0 => u8::try_from(number).unwrap_or(LAST),
-        _ => {
-            findings
-                .warning(value.at, format!("priority={shown} is not from 1 to {LAST}: this node comes first"))
-                .help("1 is the best place, 100 the last");
-            0
-        }
+    let number = value.value.trim().parse::<u8>().ok().filter(|number| (1..=100).contains(number));
+    if number.is_none() {
+        findings
+            .warning(value.at, format!("priority={} is not from 1 to 100: this node comes last", quoted(value.value)))
+            .help("1 is the best place, 100 the last; RHCS took such a number for 0, better than 1");
     }
+    number.unwrap_or(0)
 }

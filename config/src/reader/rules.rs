@@ -82,24 +82,21 @@ fn apart_and_together(rules: &Rules<'_, '_>, together: &mut Together<'_>, findin
         let at = rules.place(index, findings);
         if rule.required {
             findings
-                .error(at, format!("rule {called} keeps {one} and {other} apart, but {chain} keeps them together"))
+                .error(at, format!("rule {called} keeps {one} and {other} apart, but {chain} them together"))
                 .help("they could never both run: take one of them out of a rule, or leave required out");
         } else {
             findings
-                .warning(
-                    at,
-                    format!("rule {called} would keep {one} and {other} apart, but {chain} keeps them together"),
-                )
+                .warning(at, format!("rule {called} would keep {one} and {other} apart, but {chain} them together"))
                 .help("what is required wins; take one of them out of this rule");
         }
     }
 }
 
-/// The chain of rules between two VMs, as words.
+/// The chain of rules between two VMs, as words: "rule 'x' keeps", "rule 'x' (…) and rule 'y' (…) keep".
 fn tied(rules: &Rules<'_, '_>, together: &Together<'_>, one: VmIndex, other: VmIndex) -> String {
     let chain = together.chain(one, other);
     if let [tie] = chain.as_slice() {
-        return format!("rule {}", rules.called(tie.rule));
+        return format!("rule {} keeps", rules.called(tie.rule));
     }
     let mut links: Vec<String> = Vec::new();
     for tie in chain.iter().take(MOST_LINKS) {
@@ -109,7 +106,8 @@ fn tied(rules: &Rules<'_, '_>, together: &Together<'_>, one: VmIndex, other: VmI
     if chain.is_empty() || chain.len() > MOST_LINKS {
         links.push("a chain of other rules".to_owned());
     }
-    links.join(" and ")
+    let verb = if links.len() == 1 { "keeps" } else { "keep" };
+    format!("{} {verb}", links.join(" and "))
 }
 
 /// Preferences for being together that a rule for being apart speaks against.
@@ -197,7 +195,7 @@ fn report_domains(
             let chain = tied(rules, together, *other, vm);
             let (other, elsewhere) = (together.name(*other), quoted(&elsewhere.name));
             format!(
-                "{chain} keeps {other} and {name} together, but no host is in both of their restricted failover \
+                "{chain} {other} and {name} together, but no host is in both of their restricted failover \
                  domains, {elsewhere} and {place}"
             )
         }

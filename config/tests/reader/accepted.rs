@@ -144,7 +144,7 @@ fn the_written_files_reach_what_there_is_to_find() {
     let expected = [
         "wait for each other",
         "apart, but rule",
-        "keeps them together",
+        "them together",
         "keeps them apart",
         "is exclusive: it runs alone",
         "no host is in both of their restricted failover domains",
@@ -158,7 +158,6 @@ fn the_written_files_reach_what_there_is_to_find() {
         "is restricted to no node",
         "is not a node; it is left out",
         "is not a VM; it is left out",
-        "is above 100",
         "is not from 1 to 100",
         "is not an amount of memory",
         "is not a length of time",

@@ -47,7 +47,7 @@ fn a_contradiction_through_other_vms_is_named_with_the_whole_chain() {
         ],
     );
     let chain = "rule 'x' (vm:a with vm:b) and rule 'y' (vm:b with vm:c)";
-    assert_eq!(said(&text), [format!("error: rule 'z' keeps vm:a and vm:c apart, but {chain} keeps them together")]);
+    assert_eq!(said(&text), [format!("error: rule 'z' keeps vm:a and vm:c apart, but {chain} keep them together")]);
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn vms_kept_together_need_a_host_in_all_their_restricted_domains() {
         rules(&vms, &["affinity name='x' vms='a d' required='1'", "affinity name='y' vms='d b' required='1'"]);
     let chain = "rule 'x' (vm:a with vm:d) and rule 'y' (vm:d with vm:b)";
     assert!(
-        said(&through)[0].starts_with(&format!("error: {chain} keeps vm:a and vm:b together")),
+        said(&through)[0].starts_with(&format!("error: {chain} keep vm:a and vm:b together")),
         "{:?}",
         said(&through)
     );

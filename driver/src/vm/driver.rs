@@ -128,6 +128,9 @@ impl VmDriver {
         match self.calls.end(call) {
             Some(Asker::World { uri, issued }) => self.world.listed(now, &uri, issued, reply.listing()),
             Some(Asker::Job(service)) => {
+                if let Reply::Definition(Ok(text)) = &reply {
+                    self.world.defined(service.name(), text);
+                }
                 let ended = self.with_job(now, &service, |job, desk| job.answered(desk, call, reply));
                 self.ended(now, ended);
             }

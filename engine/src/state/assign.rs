@@ -33,6 +33,7 @@ impl State {
             }
         }
         assignments.work.extend(self.fence_work(me).filter(|work| work.decided <= committed));
+        assignments.facts_known = self.nodes.get(&me).is_some_and(|node| node.facts.is_some());
         assignments.inventory_wanted = self.nodes.get(&me).filter(|node| node.in_view()).map(|_| self.inquiry);
         assignments
     }

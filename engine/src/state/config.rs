@@ -15,9 +15,10 @@ impl State {
             return;
         }
         let reading = belay_config::read("cluster.conf", text);
+        let refusal = reading.refusal().unwrap_or_default();
         let Some(config) = reading.cluster else {
-            let first = reading.diagnostics.first().map(ToString::to_string).unwrap_or_default();
-            let text = format!("the configuration from {} is not valid and was ignored: {first}", self.node_name(from));
+            let text =
+                format!("the configuration from {} is not valid and was ignored: {refusal}", self.node_name(from));
             self.note(event(EventKind::Config, Severity::Error, text), None);
             return;
         };

@@ -21,8 +21,12 @@ use super::service::{Phase, Search, ServiceRecord};
 use belay_config::model::GuestShutdown;
 use belay_proto::entry::GoneReason;
 use belay_proto::history::{EventKind, HistoryEvent, Severity};
-use belay_proto::{NodeId, ServiceName};
+use belay_proto::{NodeId, ServiceName, Span};
 use std::collections::BTreeSet;
+
+/// How long members in the view are waited for that do not say whether they have what is missing. A hypervisor that
+/// answers nobody for that long took in no VM either.
+const SEEK_PATIENCE: Span = Span::seconds(30);
 
 impl State {
     /// A started service is not on its owner any more.
@@ -42,6 +46,7 @@ impl State {
             && vm.is_some_and(|vm| vm.guest_shutdown == GuestShutdown::Stop)
             && !record.frozen;
         record.sought.clear();
+        record.sought_until = None;
         record.trouble = None;
         if accepted {
             return self.accept_shutdown(name, record, owner);
@@ -78,8 +83,9 @@ impl State {
         };
         let seen = HistoryEvent { node: Some(owner), ..event(EventKind::Observation, Severity::Warning, text) };
         self.note_service(name, record, seen, Cause::Root);
-        record.sought = self.who_may_have_taken_it(owner, why);
+        record.sought = self.who_may_have_taken_it(owner);
         record.ended = Some(why);
+        record.sought_until = (why == GoneReason::Missing).then(|| self.time + SEEK_PATIENCE);
         record.trouble = Some(trouble.into());
         // The question has an epoch of its own: who answers has looked after the copy left.
         record.epoch = record.epoch.next();
@@ -89,14 +95,9 @@ impl State {
         }
     }
 
-    /// What was migrated runs somewhere, perhaps on a host that is lost. What is only missing has most likely died, and
-    /// waits for those that will answer soon: a daemon that is away from a living host is back within its grace.
-    fn who_may_have_taken_it(&self, owner: NodeId, why: GoneReason) -> BTreeSet<NodeId> {
-        let may = |node: &NodeRecord| match node.standing {
-            Standing::Online | Standing::Leaving { .. } | Standing::Lost { host_alive: true } => true,
-            Standing::Lost { host_alive: false } | Standing::Unknown => why == GoneReason::Migrated,
-            Standing::Down(_) | Standing::Left { .. } => false,
-        };
+    /// All but those that are known to run nothing. A host that is lost may have taken it in before (design S2).
+    fn who_may_have_taken_it(&self, owner: NodeId) -> BTreeSet<NodeId> {
+        let may = |node: &NodeRecord| !matches!(node.standing, Standing::Down(_) | Standing::Left { .. });
         self.nodes.iter().filter(|(id, node)| **id != owner && may(node)).map(|(id, _)| *id).collect()
     }
 
@@ -107,6 +108,22 @@ impl State {
             && let Phase::Started { owner } = record.phase
         {
             self.nowhere_found(name, record, owner);
+        }
+    }
+
+    /// Ends the search for what most likely died, when its time is over. Hosts that are lost are not given up: they are
+    /// back or fenced some time.
+    pub(crate) fn give_up_seeking(&mut self) {
+        let due =
+            self.services.iter().filter(|(_, record)| record.sought_until.is_some_and(|until| until <= self.time));
+        for name in due.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.with_service(&name, |state, record| {
+                record.sought_until = None;
+                let silent = |id: &NodeId| state.nodes.get(id).is_some_and(NodeRecord::in_view);
+                for node in record.sought.iter().copied().filter(silent).collect::<Vec<_>>() {
+                    state.not_found_on(&name, record, node);
+                }
+            });
         }
     }
 

@@ -3,6 +3,7 @@
 use super::State;
 use super::fencing::FencedProof;
 use super::history::node_event;
+use super::mode::Drain;
 use belay_proto::entry::{DomainName, Member};
 use belay_proto::history::{EventId, EventKind, Severity};
 use belay_proto::{BootId, HostFacts, Incarnation, NodeId, NodeMode, Timestamp};
@@ -42,6 +43,12 @@ pub struct NodeRecord {
     /// Why.
     #[serde(default)]
     pub mode_reason: String,
+    /// The event that made it so.
+    #[serde(default)]
+    pub mode_event: Option<EventId>,
+    /// How far it is emptied, while it is not active.
+    #[serde(default)]
+    pub drain: Option<Drain>,
     /// What it offers to VMs, as it said.
     #[serde(default)]
     pub facts: Option<HostFacts>,
@@ -92,6 +99,8 @@ impl NodeRecord {
             fence_attempts: 0,
             mode: NodeMode::Active,
             mode_reason: String::new(),
+            mode_event: None,
+            drain: None,
             facts: None,
             last_event: None,
             available: false,

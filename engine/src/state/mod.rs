@@ -31,6 +31,9 @@
 pub mod facts;
 pub mod fencing;
 pub mod member;
+pub mod migration;
+pub mod mode;
+pub mod moves;
 pub mod placement;
 pub mod recovery;
 pub mod request;
@@ -38,12 +41,13 @@ pub mod service;
 pub mod snapshot;
 pub mod work;
 
+mod arming;
 mod assign;
 mod config;
 mod ending;
 mod history;
 mod inventory;
-mod migration;
+mod limits;
 mod outcome;
 mod rivals;
 mod status;
@@ -217,15 +221,19 @@ impl State {
             What::Silent { node, incarnation } => self.apply_silent(*node, *incarnation),
             What::Tick => {}
         }
+        self.advance_arming();
         self.drain_leaving();
         self.advance_fencing();
+        self.give_up_seeking();
         self.review_rivals();
         self.note_better_hosts();
         self.settle();
+        self.advance_moves();
         // Whoever waited for a turn that came only now, because what was done before has come to nothing. Each round takes
         // at least one request off a queue.
         while self.queues_ready() {
             self.settle();
+            self.advance_moves();
         }
         self.stop_dependants();
         self.fail_back();
@@ -239,7 +247,10 @@ impl State {
     pub fn wake_at_or_due(&self) -> Option<Timestamp> {
         let fencing = self.victims.values().filter_map(|victim| victim.wake_at(self.time));
         let retries = self.services.values().filter_map(ServiceRecord::retry_at);
-        fencing.chain(retries).chain(self.patience_ends()).min()
+        let sought = self.services.values().filter_map(|record| record.sought_until);
+        let turns = [self.turn_due(), self.move_retry_due(), self.drain_due(), self.disarmed_until()];
+        let of_services = retries.chain(sought).chain(self.patience_ends());
+        fencing.chain(of_services).chain(turns.into_iter().flatten()).min()
     }
 
     /// Forgets what nobody asks for any more, so that the state does not grow without bound.

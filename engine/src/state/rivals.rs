@@ -59,6 +59,7 @@ impl State {
         if matches!(phase, Phase::Started { .. }) && record.ended.take().is_some() {
             record.died_frozen = false;
             record.sought.clear();
+            record.sought_until = None;
             record.waiting = None;
             record.trouble = None;
         }

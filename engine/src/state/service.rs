@@ -6,6 +6,7 @@
 use super::State;
 use super::history::{Cause, event};
 use super::migration::MigrationStage;
+use super::moves::Moves;
 use belay_proto::entry::GoneReason;
 use belay_proto::history::{EventKind, HistoryEvent, Severity};
 use belay_proto::{Index, NodeId, OwnershipEpoch, RequestId, ServiceName, ServiceState, Size, Timestamp};
@@ -62,6 +63,8 @@ pub enum Wanted {
     Now,
     /// An administrator stopped it: at the next change of membership.
     AtNextView,
+    /// Its host was lost while the cluster was disarmed: when it is armed again.
+    WhenArmed,
 }
 
 /// What follows a stop.
@@ -194,12 +197,21 @@ pub struct ServiceRecord {
     /// failed because it was moved to where nobody sees it.
     #[serde(default)]
     pub ended: Option<GoneReason>,
+    /// Until when it is sought; for as long as it takes if there is no such moment.
+    #[serde(default)]
+    pub sought_until: Option<Timestamp>,
     /// How big its domain is, as it was last reported.
     #[serde(default)]
     pub size: Option<Size>,
     /// Where it ran before its host went into maintenance: it is brought back there.
     #[serde(default)]
     pub home: Option<NodeId>,
+    /// What is known of its moves.
+    #[serde(default)]
+    pub moves: Moves,
+    /// It has a place, and waits for its turn to be started there.
+    #[serde(default)]
+    pub waits_turn: bool,
     /// Better hosts that have come since it was placed, to which it was not moved yet.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub drawn_to: BTreeSet<NodeId>,
@@ -227,8 +239,11 @@ impl ServiceRecord {
             died_frozen: false,
             sought: BTreeSet::new(),
             ended: None,
+            sought_until: None,
             size: None,
             home: None,
+            moves: Moves::default(),
+            waits_turn: false,
             drawn_to: BTreeSet::new(),
             chain: Vec::new(),
         }
@@ -300,10 +315,12 @@ impl State {
         if !(runs_nowhere(&record.phase) && runs_nowhere(&phase)) {
             record.sought.clear();
         }
+        record.sought_until = None;
         record.phase = phase;
         record.decided = self.index;
         record.transition = Some(self.time);
         record.waiting = None;
+        record.waits_turn = false;
         record.trouble = None;
         if record.phase.owner().is_none() || matches!(record.phase, Phase::Migrating { .. }) {
             // Whatever places it next knows which hosts there are.

@@ -57,8 +57,8 @@ impl State {
         let mut state: Self = serde_json::from_value(read.state).map_err(malformed)?;
         if !state.config_text.is_empty() {
             let reading = belay_config::read("cluster.conf", &state.config_text);
-            let first = reading.diagnostics.first().map(ToString::to_string);
-            let config = reading.cluster.ok_or_else(|| SnapshotError::Config(first.unwrap_or_default()))?;
+            let refusal = reading.refusal().unwrap_or_default();
+            let config = reading.cluster.ok_or(SnapshotError::Config(refusal))?;
             state.rules = Rules::of(&config);
             state.config = Some(config);
         }

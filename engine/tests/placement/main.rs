@@ -5,4 +5,5 @@ mod cluster;
 mod company;
 mod depend;
 mod domains;
+mod properties;
 mod room;

@@ -55,6 +55,13 @@ impl Cluster {
         cluster
     }
 
+    /// A new configuration with one more VM.
+    pub(crate) fn add_vm(&mut self, name: &str) {
+        let text = self.state.config_text().replace("config_version=\"1\"", "config_version=\"2\"");
+        let text = text.replace("</rm>", &format!("<vm name=\"{name}\" path=\"/vms\"/></rm>"));
+        self.apply(ONE, What::Config { text });
+    }
+
     pub(crate) fn new() -> Self {
         Self::with("")
     }
@@ -156,6 +163,7 @@ impl Cluster {
         let mut words = match &record.phase {
             Phase::Stopped { wanted: Wanted::AtNextView } => "stopped".to_owned(),
             Phase::Stopped { wanted: Wanted::Now } => "waits".to_owned(),
+            Phase::Stopped { wanted: Wanted::WhenArmed } => "waits until armed".to_owned(),
             Phase::Disabled => "disabled".to_owned(),
             Phase::Failed { at } => format!("failed {}", name(at)),
             Phase::Starting { owner } => format!("starting {}", name(owner)),

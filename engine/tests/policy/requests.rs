@@ -154,6 +154,30 @@ fn a_service_that_does_not_exist_has_one_answer_to_everything() {
 }
 
 #[test]
+fn without_quorum_every_request_is_refused_at_once_and_nothing_is_proposed() {
+    use belay_engine::node::{Action, Event, Identity, Node, Now};
+    let identity = Identity {
+        node: ONE,
+        boot: "boot".parse().unwrap(),
+        incarnation: belay_proto::Incarnation(1),
+        software: "test".into(),
+    };
+    let now = Now { mono_ms: 0, wall: belay_proto::Timestamp(1000) };
+    let all = requests(&a()).into_iter().chain([("-l", Request::Lock {}), ("-u", Request::Unlock {})]);
+    for (letters, request) in all {
+        let mut node = Node::new(identity.clone(), Cluster::new().started_on(ONE).state, now);
+        let id: belay_proto::RequestId = "r".parse().unwrap();
+        let actions = node.step(now, Event::Submit { id, by: "root".into(), request });
+        let told = actions.iter().find_map(|action| match action {
+            Action::Reply { verdict, .. } => Some(verdict.code),
+            _ => None,
+        });
+        assert_eq!(told, Some(Code::Quorum), "{letters}");
+        assert!(!actions.iter().any(|action| matches!(action, Action::Propose(_))), "{letters}");
+    }
+}
+
+#[test]
 fn a_member_that_is_lost_or_was_never_there_is_no_target() {
     for target in [THREE, NodeId(9)] {
         for (of, request) in [
@@ -414,6 +438,22 @@ fn while_members_are_asked_where_it_was_moved_no_request_stops_or_starts_it() {
     cluster.inventory(TWO, &["a"]);
     assert_eq!(cluster.does(), "stopping node2, then not node2", "it was found there, and is relocated from there");
     assert_eq!(cluster.answer(&relocate), None);
+}
+
+#[test]
+fn what_runs_nowhere_is_disabled_at_once_though_a_member_may_not_have_said_yet_whether_it_runs_it() {
+    let mut cluster = Cluster::new();
+    cluster.view(&[ONE, TWO]);
+    // A VM that is new to the configuration: node3, which is lost, may run it already.
+    cluster.add_vm("b");
+    cluster.inventory(ONE, &[]);
+    cluster.inventory(TWO, &[]);
+    let b = ServiceName::vm("b").unwrap();
+    let enable = cluster.ask(Request::Enable { service: b.clone(), target: None, by_domain: false });
+    let verdict = cluster.answer(&enable).unwrap();
+    assert_eq!(verdict.code, Code::Fencing, "{}", verdict.reason);
+    let disable = cluster.ask(Request::Disable { service: b });
+    assert_eq!(cluster.answer(&disable).unwrap().code, Code::Success);
 }
 
 #[test]

@@ -35,7 +35,7 @@ impl Sim {
     /// From here on the promise that a VM runs once is not held against a host that somebody will vouch for wrongly.
     pub fn swear_falsely(&mut self, host: NodeId) {
         if let Some(h) = self.hosts.get_mut(&host) {
-            h.hyper.domains.values_mut().for_each(|dom| dom.origin = Origin::Other);
+            h.hyper.domains.values_mut().for_each(|dom| dom.origin = Origin::Disowned);
         }
     }
 

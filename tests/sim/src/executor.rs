@@ -10,11 +10,16 @@ use belay_driver::Moment;
 use belay_driver::vm::{Call, CallId, Kind, NoticeKind, Question, Reply, Settings, VmAction, VmDriver, VmEvent};
 use belay_engine::state::work::Assignments;
 use belay_proto::agent::{AgentEvent, Answer, CallKind, Fault, FaultKind};
-use belay_proto::{BootId, NodeId};
+use belay_proto::{BootId, HostFacts, NodeId, Size};
 use std::collections::BTreeMap;
 
 /// The hypervisor of every simulated host.
 const HYPERVISOR: &str = "sim:///system";
+
+/// How big every simulated host is: there is room for all VMs on each.
+const HOST: HostFacts = HostFacts { memory_mib: 65_536, cpus: 16 };
+/// How big every simulated VM is.
+pub(crate) const GUEST: Size = Size { memory_mib: 1024, vcpus: 1 };
 
 #[derive(Debug)]
 pub(crate) enum ExecEv {
@@ -151,7 +156,8 @@ impl Sim {
             Question::Agent(ref what) => what.clone(),
             Question::Definition(vm) => {
                 let delay = self.rng.range(0, 5);
-                let text = format!("<domain><name>{}</name></domain>", vm.name);
+                let memory = GUEST.memory_mib;
+                let text = format!("<domain><name>{}</name><memory unit='MiB'>{memory}</memory></domain>", vm.name);
                 return self.reply(host, delay, &asker, Reply::Definition(Ok(text)));
             }
         };
@@ -239,7 +245,9 @@ impl Sim {
             return self.exec_after(host, again, ExecEv::Connects { agent });
         }
         if !std::mem::replace(&mut exec.agent.connected, true) {
-            self.exec_after(host, 0, ExecEv::Said { agent, what: NoticeKind::Event(AgentEvent::Connected) });
+            for event in [AgentEvent::Host(HOST), AgentEvent::Connected] {
+                self.exec_after(host, 0, ExecEv::Said { agent, what: NoticeKind::Event(event) });
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! The shell around a daemon's fence driver, and the fence agents it runs: they take time, fail, hang, or have their
 //! effect later than they say.
 
+use crate::rules::Course;
 use crate::sim::{DaemonEv, Ev, Sim, WorldEv};
 use belay_driver::Moment;
 use belay_driver::fence::{FenceAction, FenceDriver, FenceEvent, Purpose, Run, RunEnd, RunId, Settings, wanted};
@@ -135,18 +136,22 @@ impl Sim {
         self.begins_fencing(host, victim);
         // With two hosts that shoot at each other one has to be slower, as `delay` on one device has it in real life.
         let delay = if self.shape.two_node && victim.0 == 1 { 6000 } else { 0 };
-        let takes = self.rng.range(150, 2500) + delay;
+        let mut takes = self.rng.range(150, 2500) + delay;
+        let course = self.rules.of_fencing(victim, host);
+        if let Some(Course::Takes(ms)) = course {
+            takes = ms;
+        }
         // An agent whose metadata could not be had is not told to switch off only: it cycles the power by itself.
         let cycles = !run.arguments.iter().any(|(key, value)| key == "action" && value == "off");
         if cycles && !self.rng.chance(self.odds.stays_off) {
             let boots = self.rng.range(5000, 30_000);
             self.after(takes + boots, Ev::World(WorldEv::PowerOn(victim)));
         }
-        if self.rng.chance(self.odds.fence_fails) {
+        if course == Some(Course::Fails) || course.is_none() && self.rng.chance(self.odds.fence_fails) {
             return self.fence_after(host, takes, FenceEv::Ends { run: id, how: failed("the BMC does not answer") });
         }
-        if self.rng.chance(self.odds.fence_hangs) {
-            if self.rng.chance(40) {
+        if course == Some(Course::Hangs) || course.is_none() && self.rng.chance(self.odds.fence_hangs) {
+            if course.is_none() && self.rng.chance(40) {
                 let late = self.rng.range(1000, 8000);
                 self.after(late, Ev::World(WorldEv::PowerOff(victim, "is fenced by an agent that hung")));
             }

@@ -2,7 +2,8 @@
 //!
 //! A call goes on when whoever made it dies, as libvirtd's do.
 
-use crate::executor::{ExecEv, done, unknown};
+use crate::executor::{ExecEv, GUEST, done, unknown};
+use crate::rules::{Course, Deed};
 use crate::sim::{DaemonEv, HostEv, Sim};
 use belay_driver::vm::{CallId, Listing, NoticeKind, Reply};
 use belay_proto::NodeId;
@@ -17,6 +18,8 @@ pub(crate) enum Origin {
     Belay,
     /// A person, or a migration gone wrong: not Belay's doing.
     Other,
+    /// It ran on a host that somebody swore to be off: what comes of that is theirs.
+    Disowned,
 }
 
 #[derive(Clone, Debug)]
@@ -68,7 +71,8 @@ impl Hypervisor {
     pub(crate) fn list(&self, connected: bool) -> Listing {
         let seen = self.present().into_iter().filter(|(_, pid)| connected || pid.is_some());
         let state = if connected { DomainState::Running } else { DomainState::Alive };
-        let domains = seen.map(|(name, pid)| Domain { name, uuid: String::new(), state, pid }).collect();
+        let size = connected.then_some(GUEST);
+        let domains = seen.map(|(name, pid)| Domain { name, uuid: String::new(), state, pid, size }).collect();
         Listing { domains, complete: connected }
     }
 }
@@ -117,7 +121,11 @@ impl Sim {
         if h.hyper.ops.contains_key(name) {
             return self.failed(host, 300, &asker, FaultKind::Unreachable, "another call is under way");
         }
-        if self.rng.chance(self.odds.start_fails) {
+        let course = self.rules.of_vm(Deed::Start, host, name);
+        if course == Some(Course::Hangs) {
+            return;
+        }
+        if course == Some(Course::Fails) || course.is_none() && self.rng.chance(self.odds.start_fails) {
             let delay = self.rng.range(50, 400);
             return self.failed(host, delay, &asker, FaultKind::Failed, "no such image");
         }
@@ -127,7 +135,10 @@ impl Sim {
             h.hyper.ops.insert(name.to_owned(), Op::Starting(op));
         }
         let hangs = self.hangs(host, &asker);
-        let takes = if hangs { self.rng.range(300, 4000) } else { self.rng.range(300, 600) };
+        let mut takes = if hangs { self.rng.range(300, 4000) } else { self.rng.range(300, 600) };
+        if let Some(Course::Takes(ms)) = course {
+            takes = ms;
+        }
         let answer = (!hangs).then_some(asker);
         self.host_after(host, takes, HostEv::Hyper(HyperEv::Started { name: name.to_owned(), op, answer }));
     }
@@ -144,11 +155,22 @@ impl Sim {
         let Some(pid) = self.pid_of(host, name) else {
             return self.reply(host, 5, &asker, done(Answer::Stopped { destroyed: false }));
         };
-        if self.rng.chance(self.odds.stop_fails) {
+        let course = self.rules.of_vm(Deed::Stop, host, name);
+        if course == Some(Course::Hangs) {
+            // The hypervisor does not come to it, and the caller's time runs out.
+            return;
+        }
+        if course == Some(Course::Fails) || course.is_none() && self.rng.chance(self.odds.stop_fails) {
             return self.failed(host, 500, &asker, FaultKind::Failed, "the monitor does not answer");
         }
-        let guest = self.rng.range(50, 1500);
-        let stubborn = self.rng.chance(self.odds.stubborn_guest) || guest > grace;
+        let guest = match course {
+            Some(Course::Takes(ms)) => ms,
+            _ => self.rng.range(50, 1500),
+        };
+        let stubborn = match self.rules.of_vm(Deed::Shutdown, host, name) {
+            Some(course) => course == Course::Fails,
+            None => self.rng.chance(self.odds.stubborn_guest),
+        } || guest > grace;
         if stubborn && !destroy {
             return self.failed(host, grace, &asker, FaultKind::Failed, "the guest did not shut down");
         }
@@ -172,8 +194,13 @@ impl Sim {
         if let Some(h) = self.hosts.get_mut(&host) {
             h.hyper.ops.insert(name.to_owned(), Op::Migrating(op));
         }
-        let takes = self.rng.range(400, 5000);
-        let answer = (!self.hangs(host, &asker)).then_some(asker);
+        let course = self.rules.of_vm(Deed::Migration, host, name);
+        let mut takes = self.rng.range(400, 5000);
+        if let Some(Course::Takes(ms)) = course {
+            takes = ms;
+        }
+        let hangs = course == Some(Course::Hangs) || self.hangs(host, &asker);
+        let answer = (!hangs).then_some(asker);
         self.host_after(host, takes, HostEv::Hyper(HyperEv::Migrated { name: name.to_owned(), pid, op, to, answer }));
     }
 
@@ -244,12 +271,20 @@ impl Sim {
         if apart || !there || taken || self.libvirt_is_silent(to) {
             return Err("the target does not take it");
         }
-        if !self.rng.chance(self.odds.migration_lies) {
-            self.moves(host, name, to);
-            return Ok(());
-        }
+        let lie = match self.rules.of_vm(Deed::Migration, host, name) {
+            Some(Course::Fails | Course::Hangs) => return Err("the target does not take it"),
+            Some(Course::Lies) => 0,
+            Some(Course::WorksUnnoticed) => 1,
+            Some(Course::LeavesTwo) => 2,
+            Some(Course::LeavesNone) => 3,
+            None if self.rng.chance(self.odds.migration_lies) => self.rng.range(0, 3),
+            Some(Course::Works | Course::Takes(_)) | None => {
+                self.moves(host, name, to);
+                return Ok(());
+            }
+        };
         self.trace.note(self.now, host, || format!("the migration of {name} goes wrong"));
-        match self.rng.range(0, 3) {
+        match lie {
             0 => Ok(()),
             1 => {
                 self.moves(host, name, to);
@@ -276,7 +311,13 @@ impl Sim {
             self.truth.moved_by_hand += 1;
             self.end_domain(host, name, GoneReason::Migrated);
             self.create(to, name, Origin::Other);
+            self.goes_on(name);
         }
+    }
+
+    /// A domain that was moved was not started.
+    fn goes_on(&mut self, name: &str) {
+        self.truth.begun.entry(name.to_owned()).and_modify(|count| *count = count.saturating_sub(1));
     }
 
     /// Somebody starts a domain with `virsh`.
@@ -288,10 +329,12 @@ impl Sim {
         let origin = self.hosts.get(&host).and_then(|h| h.hyper.domains.get(name)).map(|dom| dom.origin);
         self.end_domain(host, name, GoneReason::Migrated);
         self.create(to, name, origin.unwrap_or(Origin::Belay));
+        self.goes_on(name);
     }
 
     pub(crate) fn create(&mut self, host: NodeId, name: &str, origin: Origin) {
         self.truth.moved_by_hand += u64::from(origin == Origin::Other);
+        *self.truth.begun.entry(name.to_owned()).or_default() += 1;
         self.rings += 1;
         let pid = u32::try_from(self.rings).unwrap_or(u32::MAX);
         let Some(h) = self.hosts.get_mut(&host).filter(|h| h.powered) else { return };

@@ -1,15 +1,20 @@
-//! Runs seeds: `belay-sim --seed 42 --trace`, `belay-sim --seeds 0..10000`.
+//! Runs seeds: `belay-sim --seed 42 --trace`, `belay-sim --seeds 0..10000`; or a scenario: `belay-sim --scenario FILE --trace`.
 
 use anyhow::{Context, Result, bail};
+use belay_sim::scenario;
 use belay_sim::seed::{Options, run_seed};
 use clap::Parser;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 /// Simulates clusters in which everything goes wrong, and checks that nothing bad comes of it.
 #[derive(Debug, Parser)]
 struct Arguments {
+    /// Play this scenario (see tests/data/scenarios/README.md) instead of running seeds; --seed decides how long everything takes in it.
+    #[arg(long, value_name = "FILE")]
+    scenario: Vec<PathBuf>,
     /// Run this seed only.
     #[arg(long)]
     seed: Option<u64>,
@@ -38,6 +43,30 @@ fn range(text: &str) -> Result<Range<u64>> {
     Ok(from.trim().parse()?..to.trim().parse()?)
 }
 
+/// Plays scenarios, each in a world of its own.
+fn play(arguments: &Arguments) -> Result<()> {
+    let options = scenario::Options { seed: arguments.seed.unwrap_or(1), trace: arguments.trace };
+    let mut failed = 0;
+    for file in &arguments.scenario {
+        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let scenario = scenario::Scenario::read(&file.display().to_string(), &text)?;
+        match scenario::play(&scenario, options) {
+            Ok(()) => println!("{}: all of it is so", file.display()),
+            Err(failure) => {
+                failed += 1;
+                if !arguments.trace {
+                    print!("{}", failure.trace);
+                }
+                println!("{failure}");
+            }
+        }
+    }
+    if failed > 0 {
+        bail!("{failed} of {} scenarios went another way than they say", arguments.scenario.len());
+    }
+    Ok(())
+}
+
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -52,6 +81,9 @@ fn run() -> Result<()> {
     let arguments = Arguments::parse();
     if arguments.hosts.is_some_and(|hosts| !(2..=64).contains(&hosts)) {
         bail!("--hosts must be between 2 and 64");
+    }
+    if !arguments.scenario.is_empty() {
+        return play(&arguments);
     }
     let options =
         Options { hosts: arguments.hosts, steps: arguments.steps, trace: arguments.trace, wire: arguments.wire };

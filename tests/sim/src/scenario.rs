@@ -7,6 +7,25 @@
 //! story.until("web1 runs", |story| story.runs_on("web1").is_some());
 //! ```
 
+mod ask;
+mod event;
+mod expect;
+mod file;
+mod look;
+mod play;
+mod setup;
+mod simulated;
+mod words;
+
+pub use ask::{Answer, Ask};
+pub use event::Event;
+pub use expect::{Expect, Seen};
+pub use file::{Happens, Scenario, Step, When};
+pub use look::{World, check, lines};
+pub use play::{Failure, Options, play};
+pub use setup::{Ground, Setup};
+pub use words::Mistake;
+
 use crate::shape::Shape;
 use crate::sim::Sim;
 use belay_engine::state::State;

@@ -1,6 +1,7 @@
 //! One seed: a cluster, chaos for a while, and then a world in which everything works and everything must come right.
 
 use crate::hypervisor::Origin;
+use crate::placement_rules::waits_with_reason;
 use crate::rng::Rng;
 use crate::shape::Shape;
 use crate::sim::Sim;
@@ -68,6 +69,7 @@ pub fn run_seed(seed: u64, options: Options) -> Report {
     }
     if sim.violation().is_none() {
         sim.heal();
+        sim.end_modes();
         sim.settle(HEALED_WITHIN);
     }
     Report {
@@ -166,6 +168,9 @@ impl Sim {
             }
             match &record.phase {
                 _ if record.frozen => None,
+                Phase::Started { .. } if self.mode_amiss(state, &service, record).is_some() => {
+                    self.mode_amiss(state, &service, record)
+                }
                 Phase::Started { owner } => {
                     let legal = vm.restricted_to.is_empty() || vm.restricted_to.contains(&owner.0);
                     let by_hand = self.places(&vm.name) == [owner.0];
@@ -182,6 +187,7 @@ impl Sim {
                     about("should not run")
                 }
                 Phase::Failed { .. } => None,
+                Phase::Stopped { wanted: Wanted::Now } if waits_with_reason(state, &service) => None,
                 _ => about("is on its way"),
             }
         })

@@ -9,6 +9,7 @@ use crate::fence::{FenceEv, Fencer};
 use crate::hypervisor::{HyperEv, Hypervisor};
 use crate::ring::{Group, Item};
 use crate::rng::Rng;
+use crate::rules::Rules;
 use crate::shape::Shape;
 use crate::trace::Trace;
 use crate::truth::Truth;
@@ -59,6 +60,8 @@ pub(crate) enum WorldEv {
     CorosyncUp(NodeId, u32),
     AgentUp(NodeId, u64),
     Rejoin,
+    /// A moment that a story waits for.
+    Moment,
     Chaos,
     Ask,
 }
@@ -101,6 +104,8 @@ pub(crate) struct Host {
     pub(crate) disk: Disk,
     pub(crate) hyper: Hypervisor,
     pub(crate) daemon: Option<Daemon>,
+    /// Nothing starts its daemon again.
+    pub(crate) stays_dead: bool,
     /// The daemon dies after so many more actions.
     pub(crate) dies_in: Option<u32>,
 }
@@ -147,6 +152,8 @@ pub struct Sim {
     pub(crate) position: u64,
     pub(crate) conf: String,
     pub(crate) conf_version: u64,
+    /// What fails because a scenario says so.
+    pub rules: Rules,
     pub(crate) steps: u64,
     /// What is printed when something is wrong.
     pub trace: Trace,
@@ -174,6 +181,7 @@ impl Sim {
             disk: Disk::default(),
             hyper: Hypervisor::default(),
             daemon: None,
+            stays_dead: false,
             dies_in: None,
         };
         Self {
@@ -190,6 +198,7 @@ impl Sim {
             position: 0,
             conf,
             conf_version: 1,
+            rules: Rules::default(),
             steps: 0,
             trace: Trace::default(),
             truth: Truth::default(),
@@ -442,7 +451,7 @@ impl Sim {
         self.lives += 1;
         let life = self.lives;
         let (conf, version) = (self.conf.clone(), self.conf_version);
-        let Some(h) = self.hosts.get_mut(&host).filter(|h| h.daemon.is_none()) else { return };
+        let Some(h) = self.hosts.get_mut(&host).filter(|h| h.daemon.is_none() && !h.stays_dead) else { return };
         let state = match h.disk.load() {
             Ok(state) => state,
             Err(reason) => return self.violated("the store", format!("{host}: {reason}")),

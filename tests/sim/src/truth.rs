@@ -23,6 +23,26 @@ pub(crate) struct Asked {
     pub(crate) answered_ms: u64,
     /// The answer was a refusal of the host, which is no answer of the cluster.
     pub(crate) refused: bool,
+    /// What that host said.
+    pub(crate) refusal: Option<Verdict>,
+}
+
+impl Asked {
+    /// What somebody will ask as soon as anybody can take it.
+    pub(crate) fn not_yet(request: Request, now: u64) -> Self {
+        Self {
+            request,
+            at: Vec::new(),
+            answer: None,
+            sent: 0,
+            cluster_ms: 0,
+            answered_index: Index(u64::MAX),
+            asked_ms: now,
+            answered_ms: u64::MAX,
+            refused: false,
+            refusal: None,
+        }
+    }
 }
 
 /// Everything known outside of the cluster.
@@ -43,7 +63,11 @@ pub(crate) struct Truth {
     /// Some host's calendar jumped: windows of the cluster's time cannot be judged from outside.
     pub(crate) clock_jumped: bool,
     pub(crate) moved_by_hand: u64,
+    /// Where each daemon had each service after the last entry it applied (S13).
+    pub(crate) placed: BTreeMap<NodeId, crate::placement_rules::Before>,
     pub(crate) fenced: u64,
+    /// How often a process of a domain began; one that is migrated goes on.
+    pub(crate) begun: BTreeMap<String, u64>,
     pub(crate) starts: u64,
 }
 
@@ -147,6 +171,9 @@ impl Sim {
         if opens_term && latest {
             self.remembers(host);
         }
+        if latest {
+            self.placed_by_the_rules(host);
+        }
         if !latest || !record.index.0.is_multiple_of(16) {
             return;
         }
@@ -212,6 +239,7 @@ impl Sim {
             );
         }
         self.untouched(host, service, "started", true);
+        self.starts_on_host_in_use(host, service);
         self.restarts(host, service, epoch);
         self.truth.held.entry(service.clone()).or_default().insert(host);
     }
@@ -284,6 +312,7 @@ impl Sim {
     pub(crate) fn begins_fencing(&mut self, host: NodeId, victim: NodeId) {
         self.trace.note(self.now, host, || format!("begins to fence node{victim}"));
         self.acts(host, "fences");
+        self.fences_armed(host, victim);
         if host == victim {
             self.violated("S11", format!("node{host} fences itself"));
         }

@@ -423,6 +423,32 @@ fn a_vm_that_died_unseen_is_restarted_when_the_others_have_said_that_they_do_not
     assert_eq!((story.runs_on("a"), status(&story, home).restarts), (Some(home), 1));
 }
 
+#[test]
+fn a_vm_that_died_unseen_is_restarted_though_another_hosts_libvirt_says_nothing() {
+    let mut story = Story::of(3, &["a"]);
+    let (home, other, _) = places(&story);
+    story.sim.silence_libvirt(NodeId(other), 3_600_000);
+    story.run(40_000);
+    story.sim.odds.event_lost = 100;
+    story.sim.kill_guest(NodeId(home), "a");
+    story.sim.odds.event_lost = 0;
+    story.run(120_000);
+    assert_eq!(story.runs_on("a"), Some(home));
+}
+
+#[test]
+fn a_guest_that_may_switch_itself_off_and_does_while_there_is_no_quorum_is_not_started_when_there_is() {
+    let mut story = may_stop_itself();
+    let (home, other, third) = places(&story);
+    story.sim.partition(&[&[home], &[other], &[third]]);
+    story.run(4000);
+    story.sim.guest_powers_off(NodeId(home), "a");
+    story.run(1000);
+    story.sim.rejoin();
+    story.settle();
+    assert_eq!((story.runs_on("a"), status(&story, third).state), (None, ServiceState::Disabled));
+}
+
 /// A cluster whose VM may be switched off by its guest.
 fn may_stop_itself() -> Story {
     let mut story = Story::of(3, &["a"]);

@@ -5,6 +5,7 @@
 
 use super::World;
 use super::hypervisor::Hypervisor;
+use super::review::contradicts;
 use belay_proto::entry::What;
 use std::collections::BTreeSet;
 
@@ -31,6 +32,11 @@ impl World {
             running.extend(
                 names.filter(|name| self.assignments.domains.get(*name).is_none_or(|a| self.uri_of(a) == uri)).cloned(),
             );
+        }
+        for (name, assigned) in &self.assignments.domains {
+            if running.contains(name) && contradicts(assigned) {
+                self.services.entry(assigned.service.clone()).or_default().told_of_copy = true;
+            }
         }
         self.inventory_due = None;
         let boot = self.settings.boot.clone();

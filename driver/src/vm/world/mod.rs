@@ -14,6 +14,7 @@
 //!
 //! A domain missing from a list without any event is believed gone when the next list misses it too.
 
+mod facts;
 mod hypervisor;
 mod inventory;
 mod review;
@@ -27,6 +28,7 @@ use belay_engine::state::work::{Assigned, Assignments};
 use belay_proto::agent::{AgentEvent, Fault};
 use belay_proto::entry::{GoneReason, Seen, What, WorkOutcome};
 use belay_proto::{OwnershipEpoch, ServiceName};
+use facts::Facts;
 use hypervisor::Hypervisor;
 use review::Watched;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -45,6 +47,7 @@ pub(super) struct World {
     hypervisors: BTreeMap<String, Hypervisor>,
     services: BTreeMap<ServiceName, Watched>,
     inventory_due: Option<u64>,
+    facts: Facts,
     next_check: Moment,
     reports: VecDeque<What>,
 }
@@ -61,6 +64,7 @@ impl World {
             hypervisors,
             services: BTreeMap::new(),
             inventory_due: None,
+            facts: Facts::default(),
             reports: VecDeque::new(),
         }
     }
@@ -82,10 +86,15 @@ impl World {
         self.services.retain(|service, watched| watched.busy || known.contains(service));
         if self.assignments.inventory_wanted.is_some() && self.assignments.inventory_wanted != wanted_before {
             self.inventory_due = Some(self.clock);
+            if !self.assignments.facts_known {
+                self.facts.forgotten();
+            }
             self.hypervisors.values_mut().for_each(|hypervisor| hypervisor.ask_now(now));
         }
+        self.facts.managed(|name| self.assignments.domains.contains_key(name));
         self.review_all(now);
         self.inventory();
+        self.tell_facts();
     }
 
     /// The agent of a hypervisor said something.
@@ -99,6 +108,12 @@ impl World {
             NoticeKind::Event(AgentEvent::Connected) => hypervisor.ask_now(now),
             NoticeKind::Event(AgentEvent::Disconnected { reason }) => {
                 hypervisor.lost(now, format!("libvirt does not answer: {reason}"));
+            }
+            NoticeKind::Event(AgentEvent::Host(host)) => {
+                if uri == self.settings.hypervisor {
+                    self.facts.host(host);
+                    self.tell_facts();
+                }
             }
             NoticeKind::Event(event) => self.hold_or_take(now, uri, event),
         }
@@ -134,6 +149,9 @@ impl World {
         watched.busy = false;
         let held = std::mem::take(&mut watched.held);
         let running = ended.outcome.as_ref().and_then(tells_running);
+        if running == Some(false) {
+            watched.told_of_copy = false;
+        }
         if ended.outcome == Some(WorkOutcome::Started) {
             watched.started = Some(ended.epoch);
         }
@@ -157,6 +175,20 @@ impl World {
             if !overtaken {
                 self.take(now, &ended.uri, &ended.domain, event);
             }
+        }
+    }
+
+    /// Work has read a domain's definition.
+    pub(super) fn defined(&mut self, domain: &str, text: &str) {
+        if let Some(size) = facts::size_of(text) {
+            self.facts.domain(domain, size);
+            self.tell_facts();
+        }
+    }
+
+    fn tell_facts(&mut self) {
+        if self.assignments.inventory_wanted.is_some() {
+            self.reports.extend(self.facts.news());
         }
     }
 
@@ -190,6 +222,7 @@ impl World {
                 }
                 self.compare(now, uri, issued, &list);
                 self.inventory();
+                self.tell_facts();
             }
             Ok(_) => hypervisor.list_failed(now),
             Err(fault) => {
@@ -256,7 +289,7 @@ fn tells_running(outcome: &WorkOutcome) -> Option<bool> {
 /// The domain an event is about.
 fn domain_of(event: &AgentEvent) -> Option<&str> {
     match event {
-        AgentEvent::Connected | AgentEvent::Disconnected { .. } => None,
+        AgentEvent::Host(_) | AgentEvent::Connected | AgentEvent::Disconnected { .. } => None,
         AgentEvent::Started { name, .. }
         | AgentEvent::Gone { name, .. }
         | AgentEvent::Paused { name, .. }

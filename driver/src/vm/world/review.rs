@@ -29,6 +29,8 @@ pub(super) struct Watched {
     pub(super) strikes: u8,
     gone: Option<GoneTold>,
     stray: Option<Stray>,
+    /// The cluster was told of a copy here that should not be, and not yet of its end.
+    pub(super) told_of_copy: bool,
 }
 
 #[derive(Debug)]
@@ -60,7 +62,7 @@ impl Watched {
 }
 
 /// Whether a running copy on this host contradicts the state.
-fn contradicts(assigned: &Assigned) -> bool {
+pub(super) fn contradicts(assigned: &Assigned) -> bool {
     let may_run = assigned.mine && assigned.state.has_owner() || assigned.state == ServiceState::Migrating;
     !may_run
 }
@@ -91,8 +93,16 @@ impl World {
                 hypervisor.ask_now(now);
             }
         }
+        if !contradicts(&assigned) {
+            watched.told_of_copy = false;
+        }
         if !running || watched.busy || has_work || !contradicts(&assigned) {
             watched.stray = None;
+            // Its end is news as well: until it is known, nothing is started elsewhere.
+            if !running && !watched.busy && !has_work && std::mem::take(&mut watched.told_of_copy) {
+                let why = why_gone(self.hypervisors.get(&uri), domain);
+                self.observe(&assigned, Seen::Gone { why });
+            }
             return;
         }
         let same =
@@ -219,6 +229,9 @@ impl World {
         watched.strikes = 0;
         watched.gone = None;
         let expected = watched.expects(assigned);
+        if let Some(size) = listed.size {
+            self.facts.domain(&listed.name, size);
+        }
         let Some(hypervisor) = self.hypervisors.get_mut(uri) else { return };
         let known = hypervisor.known(&listed.name);
         // Events may have been missed while the agent was away.
@@ -282,9 +295,10 @@ impl World {
     pub(super) fn tell_strays(&mut self, now: Moment) {
         let assignments = Arc::clone(&self.assignments);
         for assigned in assignments.domains.values() {
-            let due = self.services.get_mut(&assigned.service).and_then(|watched| watched.stray.as_mut());
-            if let Some(stray) = due.filter(|stray| !stray.told && stray.tell_at <= now) {
+            let Some(watched) = self.services.get_mut(&assigned.service) else { continue };
+            if let Some(stray) = watched.stray.as_mut().filter(|stray| !stray.told && stray.tell_at <= now) {
                 stray.told = true;
+                watched.told_of_copy = true;
                 self.observe(assigned, Seen::Running);
             }
         }

@@ -1,6 +1,7 @@
 use super::*;
 use belay_proto::ServiceState;
 use belay_proto::agent::{Domain, DomainState, FaultKind, Witness};
+use belay_proto::{HostFacts, Size};
 use std::time::Duration;
 
 const URI: &str = "test:///default";
@@ -122,6 +123,7 @@ fn domains(running: &[(&str, u32)]) -> Vec<Domain> {
         uuid: String::new(),
         state: DomainState::Running,
         pid: Some(*pid),
+        size: None,
     };
     running.iter().map(of).collect()
 }
@@ -428,4 +430,85 @@ fn an_idle_host_wakes_only_for_its_safety_net() {
     assert_eq!(host.world.wake_at(), host.now + Duration::from_secs(30));
     host.wait(Duration::from_secs(30));
     assert!(host.world.wake_at() <= host.now, "to ask");
+}
+
+#[test]
+fn the_end_of_a_copy_that_was_told_of_is_told_too() {
+    let mut host = Host::new();
+    host.lists(&[]);
+    host.state("web1", 1, ServiceState::Disabled, false);
+    host.started("web1", 10);
+    host.wait(Duration::from_secs(1));
+    assert_eq!(host.reports(), ["1 Running"]);
+    host.gone("web1", Some(10));
+    assert_eq!(host.reports(), [DIED]);
+    // By a list, when no event tells.
+    host.started("web1", 11);
+    host.wait(Duration::from_secs(1));
+    assert_eq!(host.reports(), ["1 Running"]);
+    host.wait(Duration::from_secs(60));
+    host.lists(&[]);
+    assert_eq!(host.reports(), [MISSING]);
+    host.wait(Duration::from_secs(60));
+    host.lists(&[]);
+    assert_eq!(host.reports(), [""; 0]);
+}
+
+#[test]
+fn a_copy_that_goes_before_it_was_told_of_makes_no_noise() {
+    let mut host = Host::new();
+    host.lists(&[]);
+    host.state("web1", 1, ServiceState::Disabled, false);
+    host.started("web1", 10);
+    host.gone("web1", Some(10));
+    host.wait(Duration::from_secs(1));
+    assert_eq!(host.reports(), [""; 0]);
+}
+
+#[test]
+fn a_copy_that_has_become_the_service_itself_is_no_copy_any_more_when_it_ends() {
+    let mut host = Host::new();
+    host.lists(&[]);
+    host.state("web1", 1, ServiceState::Stopped, false);
+    host.started("web1", 10);
+    host.wait(Duration::from_secs(1));
+    host.state("web1", 2, ServiceState::Started, true);
+    host.reports();
+    host.gone("web1", Some(10));
+    assert_eq!(host.reports(), ["2 Gone { why: Died }"]);
+}
+
+#[test]
+fn how_big_the_host_and_its_domains_are_is_told_once() {
+    let mut host = Host::with_web1(&[("web1", 10)]);
+    host.assignments.inventory_wanted = Some(1);
+    host.assign();
+    let facts = HostFacts { memory_mib: 64_000, cpus: 16 };
+    let listed = |host: &mut Host, memory_mib| {
+        host.wait(Duration::from_secs(60));
+        host.ask();
+        for (uri, issued) in std::mem::take(&mut host.asked) {
+            let size = Some(Size { memory_mib, vcpus: 2 });
+            let domains = domains(&[("web1", 10), ("foreign", 11)]).into_iter();
+            let domains = domains.map(|domain| Domain { size, ..domain }).collect();
+            host.world.listed(host.now, &uri, issued, Ok(Listing { domains, complete: true }));
+        }
+        std::iter::from_fn(|| host.world.next_report()).filter(|what| matches!(what, What::Facts { .. })).collect()
+    };
+    host.event(AgentEvent::Host(facts));
+    let told: Vec<What> = listed(&mut host, 2048);
+    let of = |names: &[&str], memory_mib| {
+        let size = Size { memory_mib, vcpus: 2 };
+        What::Facts { host: facts, domains: names.iter().map(|name| ((*name).to_owned(), size)).collect() }
+    };
+    assert_eq!(told, [of(&[], 0), of(&["web1"], 2048)], "its own at once, then the managed domain's");
+    host.event(AgentEvent::Host(facts));
+    assert_eq!(listed(&mut host, 2048), Vec::<What>::new());
+    assert_eq!(listed(&mut host, 4096), [of(&["web1"], 4096)]);
+    host.world.defined("web1", "<domain><memory unit='GiB'>8</memory><vcpu>2</vcpu></domain>");
+    assert_eq!(host.world.next_report(), Some(of(&["web1"], 8192)));
+    // A new term that knows nothing of it: its history did not prevail.
+    host.assignments.inventory_wanted = Some(2);
+    host.assign();
+    assert_eq!(std::iter::from_fn(|| host.world.next_report()).next(), Some(of(&["web1"], 8192)));
 }

@@ -13,7 +13,6 @@ use super::super::service::{Phase, ServiceRecord};
 use super::capacity::Board;
 use belay_proto::history::{EventKind, Severity};
 use belay_proto::{NodeId, ServiceName};
-use std::collections::BTreeMap;
 
 /// A running service that would be better off on another host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,7 +120,7 @@ impl State {
             let Some(record) = self.services.get(&wished.service) else { continue };
             // What began before may have taken the room.
             if !self.has_room_on(&wished.service, record, wished.to, &board)
-                || !self.may_migrate(wished.from, wished.to)
+                || !self.migration_slot_free(wished.from, wished.to)
             {
                 continue;
             }
@@ -145,19 +144,6 @@ impl State {
         self.decide(name, record, phase, format!("migrating from {here} to {there}"), Cause::Before);
         board.add(&self.rules, name, vm.as_ref(), record);
         record.drawn_to = others;
-    }
-
-    /// Whether one more migration between these hosts is within the limit.
-    pub(crate) fn may_migrate(&self, from: NodeId, to: NodeId) -> bool {
-        let limit = self.cluster().map_or(0, |config| config.placement.max_migrations);
-        let mut under_way: BTreeMap<NodeId, u32> = BTreeMap::new();
-        for record in self.services.values() {
-            if let Phase::Migrating { from, to, .. } = record.phase {
-                *under_way.entry(from).or_default() += 1;
-                *under_way.entry(to).or_default() += 1;
-            }
-        }
-        [from, to].iter().all(|end| under_way.get(end).copied().unwrap_or(0) < limit)
     }
 }
 

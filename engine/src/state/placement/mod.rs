@@ -21,10 +21,11 @@ mod waiting;
 
 use super::State;
 use super::history::{Cause, event};
+use super::limits::StartTurns;
 use super::service::{Phase, Search, ServiceRecord, Wanted};
 use belay_proto::history::{EventKind, Severity};
 use belay_proto::{Code, NodeId, ServiceName, Span};
-use capacity::Board;
+use capacity::{Board, size_of};
 use choice::{Obstacle, Weighed, best};
 
 /// The first pause after no member could start a service; it doubles each time.
@@ -69,6 +70,7 @@ impl State {
             return;
         }
         let mut board = self.board();
+        let mut turns = self.start_turns();
         for name in self.in_order(pending) {
             self.with_service(&name, |state, record| {
                 let vm = state.vm(&name).cloned();
@@ -76,8 +78,12 @@ impl State {
                 if record.search.retry_at.take().is_some() {
                     record.search.tried.clear();
                 }
-                state.settle_one(&name, record, &board);
+                state.settle_one(&name, record, &board, &mut turns);
                 board.add(&state.rules, &name, vm.as_ref(), record);
+                if let Some(node) = turns.promised() {
+                    // Whoever waits for a turn keeps its place among those that are yet to come.
+                    board.add_at(&state.rules, &name, vm.as_ref(), size_of(vm.as_ref(), record), node);
+                }
             });
         }
     }
@@ -92,13 +98,14 @@ impl State {
         pending
     }
 
-    fn settle_one(&mut self, name: &ServiceName, record: &mut ServiceRecord, board: &Board) {
+    fn settle_one(&mut self, name: &ServiceName, record: &mut ServiceRecord, board: &Board, turns: &mut StartTurns) {
+        record.waits_turn = false;
         if self.locked {
             return self.wait_for_unlock(name, record);
         }
         let (place, weighed) = self.place_weighed(name, record, board);
         match place {
-            Place::On(owner) => self.start_on(name, record, owner),
+            Place::On(owner) => self.start_in_turn(name, record, owner, turns),
             Place::Wait { code, reason } => {
                 let taken_over = self.displace(name, record, &weighed, board);
                 self.keep_waiting(name, record, code, taken_over.unwrap_or(reason));

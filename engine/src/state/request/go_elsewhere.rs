@@ -3,7 +3,6 @@
 use super::super::State;
 use super::super::history::Cause;
 use super::super::member::NodeRecord;
-use super::super::migration::MigrationStage;
 use super::super::placement::Place;
 use super::super::service::{AfterStop, Phase, Search, ServiceRecord, Wanted};
 use super::{Refusal, Taken};
@@ -104,9 +103,7 @@ impl State {
             }
             Phase::Started { owner } => {
                 self.refuse_without_room(name, record, to).map_err(|(_, reason)| (Code::Depend, reason))?;
-                let text = format!("migrating from {} to {called}", self.node_name(owner));
-                let phase = Phase::Migrating { from: owner, to, stage: MigrationStage::Moving };
-                self.decide(name, record, phase, text, Cause::Before);
+                self.ask_move(name, record, owner, to);
                 Ok(Taken::UnderWay)
             }
             Phase::Starting { .. } | Phase::Stopping { .. } | Phase::Migrating { .. } => {

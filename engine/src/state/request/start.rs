@@ -83,7 +83,7 @@ impl State {
     }
 
     /// Whether a member that was asked for cannot have the service.
-    pub(super) fn refuse_target(&self, name: &ServiceName, target: NodeId) -> Result<(), Refusal> {
+    pub(in crate::state) fn refuse_target(&self, name: &ServiceName, target: NodeId) -> Result<(), Refusal> {
         let called = self.node_name(target);
         let node = self.nodes.get(&target);
         let Some(node) = node.filter(|node| node.standing == Standing::Online) else {
@@ -133,6 +133,9 @@ impl State {
             Phase::Started { owner } => {
                 // To stop it and then not to be allowed to start it is no restart.
                 self.refuse_while_locked()?;
+                if let Some(reason) = self.refuse_mode(owner) {
+                    return Err((Code::Domain, format!("{reason} and may not start it again; relocate it")));
+                }
                 self.refuse_without_dependency(name)?;
                 self.stop_at(name, record, owner, AfterStop::Start { wish: Some(owner), avoid: None });
                 Ok(Taken::UnderWay)

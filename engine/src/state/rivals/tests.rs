@@ -152,6 +152,22 @@ fn what_is_missing_is_recovered_only_when_everybody_has_answered_the_question_it
 }
 
 #[test]
+fn what_is_missing_does_not_wait_for_ever_for_a_member_that_says_nothing_and_what_was_moved_does() {
+    for (why, recovered) in [(GoneReason::Missing, true), (GoneReason::Migrated, false)] {
+        let mut state = cluster(&Phase::Started { owner: ONE }, false);
+        sees(&mut state, ONE, Seen::Gone { why });
+        let asked = record(&state).epoch;
+        looked(&mut state, THREE, asked, false);
+        let due = state.wake_at_or_due();
+        assert_eq!(due.is_some(), recovered, "{why:?}");
+        let time = due.unwrap_or(Timestamp(86_400_000));
+        state.apply(&Entry { version: ENTRY_VERSION, from: ONE, time, what: What::Tick });
+        assert_eq!(record(&state).phase == (Phase::Starting { owner: ONE }), recovered, "{why:?}");
+        assert_eq!(record(&state).sought.is_empty(), recovered, "{why:?}");
+    }
+}
+
+#[test]
 fn what_died_before_a_witness_is_recovered_without_asking_anybody() {
     let mut state = cluster(&Phase::Started { owner: ONE }, false);
     sees(&mut state, ONE, Seen::Gone { why: GoneReason::Died });
