@@ -168,6 +168,7 @@ fn seen(names: &[&str]) -> Reply {
         uuid: String::new(),
         state: belay_proto::agent::DomainState::Running,
         pid: Some(7),
+        size: None,
     };
     Reply::List(Ok(Listing { domains: names.iter().map(domain).collect(), complete: true }))
 }
