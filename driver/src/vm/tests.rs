@@ -168,6 +168,7 @@ fn seen(names: &[&str]) -> Reply {
         uuid: String::new(),
         state: belay_proto::agent::DomainState::Running,
         pid: Some(7),
+        size: None,
     };
     Reply::List(Ok(Listing { domains: names.iter().map(domain).collect(), complete: true }))
 }
@@ -359,6 +360,44 @@ fn a_failed_migration_is_cancelled_before_it_is_reported() {
 }
 
 #[test]
+fn a_migration_whose_agent_died_is_cancelled_by_the_next_agent() {
+    // The call's end may be heard of before the agent's, or after it.
+    for down_first in [true, false] {
+        let mut host = Host::new();
+        host.list(vec![migration("web1", 1)]);
+        let (call, _) = host.called();
+        if down_first {
+            host.down();
+        }
+        host.answer_to(call, fails(FaultKind::Unreachable));
+        if !down_first {
+            host.expect("cancel web1", fails(FaultKind::Unreachable));
+            host.down();
+            host.wait(seconds(1));
+        }
+        assert!(host.calls.is_empty() && host.reported().is_empty());
+        host.up();
+        host.expect("cancel web1", ok(Answer::Cancelled));
+        assert!(host.reported()[0].starts_with("web1 1 MigrateEnded { ok: false"));
+    }
+}
+
+#[test]
+fn a_migration_that_nobody_can_cancel_is_reported_in_the_end() {
+    let mut host = Host::new();
+    host.list(vec![migration("web1", 1)]);
+    host.expect("migrate web1 with quorum", fails(FaultKind::Unreachable));
+    for _ in 0..200 {
+        if host.calls.is_empty() {
+            host.wait(seconds(1));
+        } else {
+            host.expect("cancel web1", fails(FaultKind::Unreachable));
+        }
+    }
+    assert!(host.reported()[0].starts_with("web1 1 MigrateEnded { ok: false"));
+}
+
+#[test]
 fn a_migration_is_cancelled_again_and_again_when_its_time_is_over_or_other_work_waits() {
     for superseded in [true, false] {
         let mut host = Host::new();
@@ -388,6 +427,8 @@ fn where_a_migration_may_be_under_way_it_is_ended_before_anybody_looks() {
     host.state("web1", ServiceState::Migrating, true);
     host.list(vec![WorkKind::Look(vm_work("web1", 1))]);
     host.expect("cancel web1", fails(FaultKind::Unreachable));
+    host.wait(seconds(1));
+    host.expect("cancel web1", ok(Answer::Cancelled));
     host.expect("list", seen(&["web1"]));
     assert_eq!(host.reported(), ["web1 1 Looked { running: true }"]);
     // At the target there is none to end.
