@@ -124,7 +124,7 @@ fn crates_know_only_what_is_below_them() {
         ("belayd", &["belay-proto", "belay-config", "belay-engine", "belay-driver"]),
         ("belay-agent-libvirt", &["belay-proto"]),
         ("fence-belay-demo", &["belay-proto"]),
-        ("belay-cli", &["belay-proto", "belay-config"]),
+        ("belay-cli", &["belay-proto", "belay-config", "belay-engine"]),
     ]);
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let out = Command::new(cargo)
