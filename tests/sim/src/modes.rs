@@ -4,6 +4,7 @@
 use crate::sim::Sim;
 use crate::truth::Asked;
 use belay_engine::state::State;
+use belay_engine::state::moves::MoveWait;
 use belay_engine::state::service::{Phase, ServiceRecord};
 use belay_proto::entry::Request;
 use belay_proto::{Code, NodeId, NodeMode, RequestId, ServiceName, Span};
@@ -112,7 +113,8 @@ impl Sim {
     /// What is not yet as the modes of the hosts want it.
     pub(crate) fn mode_amiss(&self, state: &State, name: &ServiceName, record: &ServiceRecord) -> Option<String> {
         let Phase::Started { owner } = record.phase else { return None };
-        if record.frozen {
+        // What is in its way is named; it will go when that has gone.
+        if record.frozen || matches!(record.moves.waits, Some(MoveWait::Blocked(_))) {
             return None;
         }
         let takes = |node: NodeId| state.node(node).is_some_and(|node| node.mode == NodeMode::Active);
