@@ -119,8 +119,10 @@ impl Sim {
         }
         let takes = |node: NodeId| state.node(node).is_some_and(|node| node.mode == NodeMode::Active);
         let home = record.home.filter(|home| *home != owner && takes(*home));
-        if let Some(home) = home {
-            return Some(format!("{name} is not brought back to node{home}"));
+        // What cannot be there now, and says why, is where it should be.
+        let named = matches!(record.moves.waits, Some(MoveWait::Blocked(_)));
+        if let Some(home) = home.filter(|_| !named) {
+            return Some(format!("{name} is not brought back to node{home}: {:?}", record.moves.waits));
         }
         let elsewhere = self.ids().into_iter().any(|node| takes(node) && self.allowed(name, node));
         (!takes(owner) && elsewhere).then(|| format!("{name} is still on node{owner}, which is to be empty"))
