@@ -4,6 +4,7 @@ use super::State;
 use super::migration::MigrationStage;
 use super::service::{Phase, Rival, ServiceRecord};
 use super::work::{Assigned, Assignments, FenceWork, VmWork, Work, WorkKind};
+use crate::mutant::{self, Mutant};
 use belay_config::model::Vm;
 use belay_proto::{Index, NodeId, ServiceName};
 
@@ -27,7 +28,7 @@ impl State {
             assignments.domains.insert(name.name().to_owned(), assigned);
             if let Some(vm) = vm
                 && let Some(what) = self.service_work(me, name, record, vm)
-                && record.decided <= committed
+                && (record.decided <= committed || mutant::is(Mutant::ActBeforeCommit))
             {
                 assignments.work.push(Work { decided: record.decided, what });
             }
@@ -54,8 +55,8 @@ impl State {
                 Some(WorkKind::Look(work()))
             }
             // Only when the source has answered: until it does, the VM may still arrive after a look at the target.
-            Phase::Migrating { to, stage: MigrationStage::Looking { source: Some(_), target: None }, .. }
-                if to == me =>
+            Phase::Migrating { to, stage: MigrationStage::Looking { source, target: None }, .. }
+                if to == me && (source.is_some() || mutant::is(Mutant::MigrationByTargetOnly)) =>
             {
                 Some(WorkKind::Look(work()))
             }
@@ -65,7 +66,8 @@ impl State {
 
     fn fence_work(&self, me: NodeId) -> impl Iterator<Item = Work> {
         self.victims.iter().filter_map(move |(node, victim)| {
-            let attempt = victim.attempt.as_ref().filter(|attempt| attempt.by == me)?;
+            let both = mutant::is(Mutant::TwoFencers);
+            let attempt = victim.attempt.as_ref().filter(|attempt| attempt.by == me || both)?;
             let config = self.config.as_ref()?;
             let work = FenceWork {
                 victim: *node,

@@ -8,6 +8,7 @@ use super::State;
 use super::history::{Cause, node_event};
 use super::member::{NodeRecord, Standing};
 use super::service::{Phase, ServiceRecord, Wanted};
+use crate::mutant::{self, Mutant};
 use belay_proto::entry::FenceOutcome;
 use belay_proto::history::{EventId, EventKind, Severity};
 use belay_proto::{Index, NodeId, ServiceName, Span, Timestamp};
@@ -130,6 +131,7 @@ impl State {
                     continue;
                 }
                 Standing::Unknown => daemon.post_join_delay,
+                Standing::Lost { host_alive: true } if mutant::is(Mutant::NoDaemonGrace) => Span::ZERO,
                 Standing::Lost { host_alive: true } => {
                     self.config.as_ref().map_or(DAEMON_GRACE, |config| config.fence_daemon.daemon_grace)
                 }
@@ -232,6 +234,9 @@ impl State {
             victim.no_method = false;
             victim.cause = Some(id);
             victim.attempt = Some(Attempt { number, by, decided: self.index });
+            if mutant::is(Mutant::StartBeforeFenced) {
+                self.release(node, FencedProof::confirmed(id), "is being fenced");
+            }
         }
         self.victims.insert(node, victim);
     }
@@ -240,7 +245,8 @@ impl State {
     pub(crate) fn apply_fence_outcome(&mut self, from: NodeId, node: NodeId, number: u32, outcome: &FenceOutcome) {
         let Some(victim) = self.victims.get(&node) else { return };
         let tried = self.nodes.get(&node).map_or(0, |record| record.fence_attempts);
-        if number < victim.first_attempt || number > tried {
+        let earlier = number < victim.first_attempt && !mutant::is(Mutant::LateFenceOutcomeProves);
+        if earlier || number > tried {
             return;
         }
         let cause = victim.cause;
@@ -308,6 +314,9 @@ impl State {
         text: &str,
     ) {
         let cause = Cause::Event(proof.event);
+        if record.phase.owner() == Some(node) && mutant::is(Mutant::QueueDiesWithOwner) {
+            record.queue.clear();
+        }
         match record.phase.clone() {
             Phase::Starting { owner } | Phase::Started { owner } if owner == node => {
                 record.search = super::service::Search { avoid: record.search.avoid, ..Default::default() };

@@ -6,6 +6,7 @@
 use super::State;
 use super::history::{Cause, event};
 use super::service::{Phase, Rival, ServiceRecord, Wanted};
+use crate::mutant::{self, Mutant};
 use belay_proto::entry::{DomainName, GoneReason};
 use belay_proto::history::{EventKind, HistoryEvent, Severity};
 use belay_proto::{BootId, NodeId, ServiceName};
@@ -56,6 +57,7 @@ impl State {
     pub(crate) fn seen_running(&mut self, name: &ServiceName, record: &mut ServiceRecord, from: NodeId) {
         let place = self.node_name(from);
         match record.phase.clone() {
+            Phase::Started { owner } if owner != from && mutant::is(Mutant::RivalsIgnored) => {}
             phase if phase.may_run_on(from) => {
                 if record.died_frozen && phase == (Phase::Started { owner: from }) {
                     // Somebody started it again by hand while it was frozen.

@@ -47,6 +47,7 @@ mod outcome;
 mod status;
 mod view;
 
+use crate::mutant::{self, Mutant};
 use belay_config::Validated;
 use belay_proto::control::Disarmed;
 use belay_proto::entry::{Entry, View, What};
@@ -137,6 +138,7 @@ impl State {
     #[must_use]
     pub fn diverged(&self, term: Term, round: Option<RoundId>) -> bool {
         match (round, self.rounds.get(&term)) {
+            _ if mutant::is(Mutant::DivergedIgnored) => false,
             (Some(theirs), Some(ours)) => theirs != *ours,
             // A term we never had: they went on without us.
             (Some(_), None) => term > self.term,

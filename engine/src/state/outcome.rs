@@ -5,6 +5,7 @@
 use super::State;
 use super::history::{Cause, event};
 use super::service::{AfterStop, Phase, Rival, ServiceRecord, Wanted};
+use crate::mutant::{self, Mutant};
 use belay_proto::entry::{GoneReason, Seen, WorkOutcome};
 use belay_proto::history::{EventKind, HistoryEvent, Severity};
 use belay_proto::{Code, NodeId, OwnershipEpoch, ServiceName};
@@ -19,7 +20,7 @@ impl State {
         outcome: &WorkOutcome,
     ) {
         self.with_service(name, |state, record| {
-            if record.epoch != epoch {
+            if record.epoch != epoch && !mutant::is(Mutant::LateOutcomeCounts) {
                 return;
             }
             match (record.phase.clone(), outcome) {
@@ -84,6 +85,9 @@ impl State {
         then: AfterStop,
         reason: &str,
     ) {
+        if mutant::is(Mutant::FailedStopIsStopped) {
+            return self.after_stop(name, record, then, Cause::Before);
+        }
         let place = self.node_name(owner);
         record.suspects.insert(owner);
         if then == (AfterStop::Disable { even_if_failed: true }) {
@@ -103,6 +107,7 @@ impl State {
         let asking = record.rivals.iter().find(|(_, rival)| **rival == Rival::AskingOwner).map(|(id, _)| *id);
         let Some(other) = asking else { return };
         let (here, there) = (self.node_name(owner), self.node_name(other));
+        let running = running && !mutant::is(Mutant::OwnersCopyDestroyed);
         if running {
             for rival in record.rivals.values_mut().filter(|rival| **rival == Rival::AskingOwner) {
                 *rival = Rival::BeingStopped;
@@ -141,7 +146,7 @@ impl State {
             Seen::Gone { why } => {
                 if record.phase == (Phase::Started { owner: from }) && record.sought.is_empty() {
                     match why {
-                        GoneReason::Migrated => state.seek(name, record, from),
+                        GoneReason::Migrated if !mutant::is(Mutant::SoughtIsDead) => state.seek(name, record, from),
                         _ => state.gone(name, record, from, why.words()),
                     }
                 }
@@ -172,6 +177,7 @@ impl State {
                 let text = format!("was moved from {here} to {there} behind Belay's back; it is looked after there");
                 self.adopt(name, record, other, text);
             }
+            None if mutant::is(Mutant::DeathIgnored) => {}
             None => self.recover(name, record, owner, why),
         }
     }

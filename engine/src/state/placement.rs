@@ -7,6 +7,7 @@ use super::State;
 use super::history::{Cause, event};
 use super::member::NodeRecord;
 use super::service::{Phase, Rival, Search, ServiceRecord, Wanted};
+use crate::mutant::{self, Mutant};
 use belay_config::model::Vm;
 use belay_proto::history::{EventKind, Severity};
 use belay_proto::{Code, NodeId, ServiceName, Span, Timestamp};
@@ -138,7 +139,10 @@ impl State {
             .iter()
             .filter(|(id, node)| node.takes_services() && self.legal(vm, **id))
             .map(|(id, _)| *id)
-            .filter(|id| record.suspects.is_empty() || record.suspects.contains(id))
+            .filter(|id| {
+                let ignored = mutant::is(Mutant::SuspectsIgnored);
+                ignored || record.suspects.is_empty() || record.suspects.contains(id)
+            })
             .collect();
         if let Some(wish) = record.search.wish.filter(|_| self.wish_may_come_true(record).is_some()) {
             // Whoever asked for that member does not want another one because of a second.
@@ -180,6 +184,9 @@ impl State {
             return Some(wait(if there { Code::Again } else { Code::Fencing }, reason));
         }
         // With one suspect it may be started there: that host's libvirt refuses a second copy. With two it may not.
+        if mutant::is(Mutant::SuspectsIgnored) {
+            return None;
+        }
         let alone = record.suspects.len() == 1;
         let stuck = record.suspects.iter().find(|id| !alone || !self.nodes.get(id).is_some_and(|n| n.takes_services()));
         stuck.map(|id| {
@@ -194,7 +201,7 @@ impl State {
         use super::member::Standing;
         let absent = matches!(node.standing, Standing::Lost { .. } | Standing::Left { stopped: false });
         let two_node = self.config.as_ref().is_some_and(|config| config.two_node && config.nodes.contains_key(&id));
-        (two_node && absent).then(|| {
+        (two_node && absent && !mutant::is(Mutant::TwoNodeBothStart)).then(|| {
             format!(
                 "{} may be quorate by itself and start it too, until it is back or proven to be down",
                 self.node_name(id)
@@ -210,7 +217,9 @@ impl State {
             return false;
         }
         match vm.domain.as_ref().and_then(|domain| config.failover_domains.get(domain)) {
-            Some(domain) if domain.restricted => domain.members.iter().any(|(id, _)| *id == node),
+            Some(domain) if domain.restricted && !mutant::is(Mutant::DomainIgnored) => {
+                domain.members.iter().any(|(id, _)| *id == node)
+            }
             _ => true,
         }
     }

@@ -6,6 +6,7 @@
 use super::State;
 use super::history::{Cause, event};
 use super::migration::MigrationStage;
+use crate::mutant::{self, Mutant};
 use belay_proto::history::{EventKind, HistoryEvent, Severity};
 use belay_proto::{Index, NodeId, OwnershipEpoch, RequestId, ServiceName, ServiceState, Size, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -266,7 +267,8 @@ impl State {
         text: String,
         cause: Cause,
     ) {
-        record.epoch = record.epoch.next();
+        let kept = mutant::is(Mutant::StartWithoutNewEpoch) && matches!(phase, Phase::Starting { .. });
+        record.epoch = if kept { record.epoch } else { record.epoch.next() };
         self.enter(name, record, phase, Severity::Notice, text, cause);
     }
 

@@ -1,6 +1,7 @@
 //! A state as text, to be stored and sent to members that are behind, and its hash.
 
 use super::State;
+use crate::mutant::{self, Mutant};
 use belay_proto::entry::Entry;
 use belay_proto::ring::Progress;
 
@@ -58,6 +59,12 @@ impl State {
             let reading = belay_config::read("cluster.conf", &state.config_text);
             let first = reading.diagnostics.first().map(ToString::to_string);
             state.config = Some(reading.cluster.ok_or_else(|| SnapshotError::Config(first.unwrap_or_default()))?);
+        }
+        for record in state.services.values_mut() {
+            record.frozen &= !mutant::is(Mutant::SnapshotForgetsFrozen);
+            if mutant::is(Mutant::SnapshotLosesRestarts) {
+                record.restarts.clear();
+            }
         }
         Ok(state)
     }

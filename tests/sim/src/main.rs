@@ -53,8 +53,13 @@ fn run() -> Result<()> {
     if arguments.hosts.is_some_and(|hosts| !(2..=64).contains(&hosts)) {
         bail!("--hosts must be between 2 and 64");
     }
-    let options =
-        Options { hosts: arguments.hosts, steps: arguments.steps, trace: arguments.trace, wire: arguments.wire };
+    let options = Options {
+        hosts: arguments.hosts,
+        steps: arguments.steps,
+        trace: arguments.trace,
+        wire: arguments.wire,
+        mutant: None,
+    };
     let seeds = arguments.seed.map_or(arguments.seeds, |seed| seed..seed + 1);
     let begun = Instant::now();
     let (mut steps, mut simulated, mut starts, mut fenced, mut failures) = (0, 0, 0, 0, Vec::new());

@@ -4,6 +4,7 @@ use crate::hypervisor::Origin;
 use crate::rng::Rng;
 use crate::shape::Shape;
 use crate::sim::Sim;
+use belay_engine::mutant::Mutant;
 use belay_engine::state::service::{Phase, Rival, Wanted};
 use belay_proto::{NodeId, ServiceName};
 use std::collections::BTreeSet;
@@ -19,11 +20,13 @@ pub struct Options {
     pub trace: bool,
     /// Note every message of the ring as well.
     pub wire: bool,
+    /// Which deliberate fault the engine has, in a build that has any.
+    pub mutant: Option<Mutant>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { hosts: None, steps: 3000, trace: false, wire: false }
+        Self { hosts: None, steps: 3000, trace: false, wire: false, mutant: None }
     }
 }
 
@@ -54,6 +57,8 @@ const HEALED_WITHIN: u64 = 900_000;
 /// Runs a seed.
 #[must_use]
 pub fn run_seed(seed: u64, options: Options) -> Report {
+    #[cfg(feature = "mutants")]
+    belay_engine::mutant::set(options.mutant);
     let mut rng = Rng::new(seed);
     let shape = Shape::draw(&mut rng, options.hosts);
     let mut sim = Sim::new(shape, rng.draw());
