@@ -16,6 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 const HARMLESS: [&str; 9] =
     ["on", "enable", "status", "monitor", "list", "list-status", "metadata", "validate-all", "manpage"];
 
+/// A daemon that is killed is back within a second or two, more on a busy host.
+const SHORTEST_GRACE: Span = Span::seconds(5);
+
 /// `fencedevices/fencedevice` by name.
 pub(super) fn devices(lists: &[Xml<'_>], findings: &mut Findings<'_>) -> BTreeMap<String, FenceDevice> {
     let mut devices: BTreeMap<String, FenceDevice> = BTreeMap::new();
@@ -191,9 +194,21 @@ pub(super) fn fence_daemon(element: Option<Xml<'_>>, findings: &mut Findings<'_>
     FenceDaemon {
         post_join_delay: delay(&mut values, "post_join_delay", default.post_join_delay),
         post_fail_delay: delay(&mut values, "post_fail_delay", default.post_fail_delay),
-        daemon_grace: Span::seconds(30),
+        daemon_grace: daemon_grace(&mut values, default.daemon_grace),
         clean_start: values.flag("clean_start", default.clean_start, Old::Integer),
     }
+}
+
+/// `@daemon_grace`. The original knew nothing like it: without its daemon a host was fenced at once.
+fn daemon_grace(values: &mut Values<'_, '_, '_>, default: Span) -> Span {
+    let grace = values.span("daemon_grace").unwrap_or(default);
+    if let Some(at) = values.at("daemon_grace").filter(|_| grace < SHORTEST_GRACE) {
+        values
+            .findings()
+            .warning(at, format!("a daemon_grace of {grace} is shorter than a restart of belayd may take"))
+            .help("a host whose daemon is restarted would be fenced, with all its VMs; the usual grace is 30 s");
+    }
+    grace
 }
 
 /// A delay. Negative ones mean "for ever" on fenced's command line, and were ignored in its configuration.

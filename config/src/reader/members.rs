@@ -3,6 +3,7 @@
 use super::fencing;
 use super::findings::{Findings, quoted};
 use super::schema;
+use super::sizes;
 use super::values::{Old, Values};
 use super::xml::{self, Xml};
 use crate::model::{FenceDevice, Node};
@@ -77,13 +78,14 @@ pub(super) fn read(
         let name = name(*element, &mut lines, findings);
         let id = id(*element, name.as_deref(), &mut lines, findings);
         let votes = votes(*element, findings);
+        let (memory_mib, cpus) = (sizes::memory(*element, findings), sizes::processors(*element, "cpus", findings));
         let methods = fencing::methods(*element, name.as_deref().unwrap_or("?"), devices, findings);
         let Some(name) = name else {
             continue;
         };
         members.names.insert(name.clone(), id);
         if let Some(id) = id {
-            members.nodes.insert(id, Node { id, name, votes, methods, memory_mib: None, cpus: None });
+            members.nodes.insert(id, Node { id, name, votes, methods, memory_mib, cpus });
         }
     }
     if elements.is_empty() {

@@ -4,19 +4,22 @@
 //! their fence methods, [`domains`] the failover domains, [`vms`] the virtual machines. Each part reads what it
 //! understands and hands every element to [`schema`], which reports the rest. Nothing stops at the first finding.
 
+mod depend;
 mod domains;
 mod fencing;
 mod findings;
 mod machine;
 mod members;
 mod not_xml;
+mod placement;
 mod schema;
+mod sizes;
 mod tables;
 mod values;
 mod vms;
 mod xml;
 
-use crate::model::{Cluster, Placement, Validated};
+use crate::model::{Cluster, Validated};
 use crate::reading::Reading;
 use crate::source::Source;
 use findings::Findings;
@@ -95,9 +98,10 @@ fn cluster(root: Xml<'_>, findings: &mut Findings<'_>) -> Cluster {
     fencing::unused(&parts.fence_devices, &members, findings);
     let quorum = members::quorum(parts.cman, &members, findings);
     let failover_domains = domains::read(&parts.rm, &members, findings);
-    let vms = vms::read(&parts.rm, &members, &failover_domains, findings);
+    let (mut vms, elements) = vms::read(&parts.rm, &members, &failover_domains, findings);
+    depend::read(&mut vms, &elements, findings);
+    let (placement, _rules) = placement::read(&parts.rm, &vms, findings);
     Cluster {
-        placement: Placement::default(),
         name,
         version,
         nodes: members.into_nodes(),
@@ -106,6 +110,7 @@ fn cluster(root: Xml<'_>, findings: &mut Findings<'_>) -> Cluster {
         fence_daemon: fencing::fence_daemon(parts.fence_daemon, findings),
         fence_devices: devices,
         failover_domains,
+        placement,
         vms,
     }
 }
@@ -149,8 +154,8 @@ impl<'a> Parts<'a> {
             nodes: schema::joined(root, "clusternodes", findings),
             fence_devices: schema::joined(root, "fencedevices", findings),
             rm: schema::joined(root, "rm", findings),
-            cman: schema::single(root, "cman", findings),
-            fence_daemon: schema::single(root, "fence_daemon", findings),
+            cman: schema::single(&[root], "cman", findings),
+            fence_daemon: schema::single(&[root], "fence_daemon", findings),
         }
     }
 }

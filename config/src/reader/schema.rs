@@ -100,8 +100,8 @@ fn unquoted(name: &str) -> String {
 }
 
 /// The only element of this name; a second one is reported and not read.
-pub(super) fn single<'a>(parent: Xml<'a>, name: &'static str, findings: &mut Findings<'_>) -> Option<Xml<'a>> {
-    let mut all = xml::children(parent, name);
+pub(super) fn single<'a>(parents: &[Xml<'a>], name: &'static str, findings: &mut Findings<'_>) -> Option<Xml<'a>> {
+    let mut all = parents.iter().flat_map(|parent| xml::children(*parent, name));
     let first = all.next()?;
     for another in all {
         let line = findings.line(first.range().start);

@@ -75,7 +75,7 @@ pub(super) const ELEMENTS: &[Rule] = &[
     Rule { name: "clusternodes", children: &["clusternode"], ..PLAIN },
     Rule {
         name: "clusternode",
-        read: &["name", "nodeid", "votes"],
+        read: &["name", "nodeid", "votes", "memory", "cpus"],
         unused: &[("weight", DLM)],
         children: &["fence"],
         unused_children: &[
@@ -92,7 +92,7 @@ pub(super) const ELEMENTS: &[Rule] = &[
     Rule { name: "fencedevice", any_attribute: true, ..PLAIN },
     Rule {
         name: "fence_daemon",
-        read: &["post_join_delay", "post_fail_delay", "clean_start"],
+        read: &["post_join_delay", "post_fail_delay", "daemon_grace", "clean_start"],
         unused: &[("override_path", ""), ("override_time", ""), ("skip_undefined", "every lost node is fenced")],
         ..PLAIN
     },
@@ -108,7 +108,7 @@ pub(super) const ELEMENTS: &[Rule] = &[
             ("central_processing", "all members decide the same from the same state; there is no central one"),
             ("disabled", "to keep Belay from acting, do not start belayd"),
         ],
-        children: &["failoverdomains", "vm"],
+        children: &["failoverdomains", "placement", "vm"],
         unused_children: RESOURCE_MANAGER,
         ..PLAIN
     },
@@ -121,6 +121,14 @@ pub(super) const ELEMENTS: &[Rule] = &[
     },
     Rule { name: "failoverdomainnode", read: &["name", "priority"], ..PLAIN },
     Rule {
+        name: "placement",
+        read: &["overcommit", "cpu_ratio", "max_starts", "max_migrations"],
+        children: &["affinity", "anti-affinity"],
+        ..PLAIN
+    },
+    Rule { name: "affinity", read: &["name", "vms", "required"], ..PLAIN },
+    Rule { name: "anti-affinity", read: &["name", "vms", "required"], ..PLAIN },
+    Rule {
         name: "vm",
         read: &[
             "name",
@@ -130,6 +138,12 @@ pub(super) const ELEMENTS: &[Rule] = &[
             "recovery",
             "max_restarts",
             "restart_expire_time",
+            "priority",
+            "depend",
+            "depend_mode",
+            "guest_shutdown",
+            "memory",
+            "vcpus",
             "use_virsh",
             "xmlfile",
             "path",
@@ -143,12 +157,9 @@ pub(super) const ELEMENTS: &[Rule] = &[
             "ref",
         ],
         unused: &[
-            ("depend", "the VM starts whether or not that service runs"),
-            ("depend_mode", "the VM starts whether or not another service runs"),
             ("migrate_options", "virsh's words are not passed on; migrate and tunnelled are"),
             ("snapshot", "the VM is shut down, not saved, when it is stopped"),
             ("status_program", "the VM counts as running when its process runs and libvirt agrees"),
-            ("priority", "RHCS had it for services only"),
             ("__independent_subtree", "a VM has no subtree"),
             ("__enforce_timeouts", TIMEOUTS),
             ("__max_failures", EVENTS),

@@ -6,37 +6,42 @@ use super::findings::{Findings, quoted};
 use super::machine;
 use super::members::Members;
 use super::schema;
+use super::sizes;
 use super::values::{Old, Values};
 use super::xml::{self, Xml};
-use crate::model::{FailoverDomain, Recovery, Vm};
+use crate::model::{FailoverDomain, GuestShutdown, Recovery, Vm};
 use belay_proto::{ServiceName, Span};
 use std::collections::BTreeMap;
 
+/// Where each VM stands in the file, for findings about several of them.
+pub(super) type Elements<'a> = BTreeMap<ServiceName, Xml<'a>>;
+
 /// `rm/vm` by full name.
-pub(super) fn read(
-    rm: &[Xml<'_>],
+pub(super) fn read<'a>(
+    rm: &[Xml<'a>],
     members: &Members,
     domains: &BTreeMap<String, FailoverDomain>,
     findings: &mut Findings<'_>,
-) -> BTreeMap<ServiceName, Vm> {
+) -> (BTreeMap<ServiceName, Vm>, Elements<'a>) {
     let mut vms = BTreeMap::new();
-    let mut lines: BTreeMap<ServiceName, usize> = BTreeMap::new();
+    let mut elements = Elements::new();
     for element in schema::listed(rm, "vm", findings) {
         let Some(service) = name(element, findings) else {
             continue;
         };
         let vm = vm(element, service.name(), members, domains, findings);
-        if let Some(line) = lines.get(&service) {
+        if let Some(other) = elements.get(&service) {
+            let line = findings.line(other.range().start);
             let at = Values::of(element, findings).at("name").unwrap_or_else(|| xml::tag(element));
             findings
                 .error(at, format!("{service} exists already"))
                 .help(format!("the other one is in line {line}; one machine can be managed only once"));
             continue;
         }
-        lines.insert(service.clone(), findings.line(element.range().start));
+        elements.insert(service.clone(), element);
         vms.insert(service, vm);
     }
-    vms
+    (vms, elements)
 }
 
 /// `@name`, as the service it names.
@@ -83,11 +88,15 @@ fn vm(
     vm.exclusive = exclusive(&mut values);
     vm.no_kill = values.flag("no_kill", false, Old::Same);
     vm.tunnelled = values.flag("tunnelled", false, Old::Same);
+    vm.priority = values.number("priority", 0..=u32::MAX).unwrap_or(0);
+    vm.guest_shutdown = guest_shutdown(&mut values);
     restarts(&mut values, &mut vm);
     machine::definition(&mut values, &mut vm, element);
     machine::hypervisor(&mut values, &mut vm);
     machine::migration(&mut values, &mut vm, members);
     machine::timeouts(element, &mut vm, findings);
+    vm.memory_mib = sizes::memory(element, findings);
+    vm.vcpus = sizes::processors(element, "vcpus", findings);
     vm
 }
 
@@ -124,6 +133,24 @@ fn exclusive(values: &mut Values<'_, '_, '_>) -> Option<u32> {
         return Some(1);
     }
     values.flag("exclusive", false, Old::Integer).then_some(1)
+}
+
+/// `@guest_shutdown`. An unknown word is an error: taken for the default it would start again what its user shut down.
+fn guest_shutdown(values: &mut Values<'_, '_, '_>) -> GuestShutdown {
+    let Some(value) = values.text("guest_shutdown") else {
+        return GuestShutdown::Recover;
+    };
+    match value.value.trim().to_ascii_lowercase().as_str() {
+        "recover" => GuestShutdown::Recover,
+        "stop" => GuestShutdown::Stop,
+        _ => {
+            values
+                .findings()
+                .error(value.at, format!("guest_shutdown={} is not known", quoted(value.value)))
+                .help("write recover to start a VM again that its guest powered off, or stop to leave it off");
+            GuestShutdown::Recover
+        }
+    }
 }
 
 /// `@recovery`, `@max_restarts` and `@restart_expire_time`.

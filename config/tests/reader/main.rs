@@ -1,6 +1,8 @@
 //! What the reader says about a `cluster.conf`, rule by rule.
 
 #[cfg(test)]
+mod depend;
+#[cfg(test)]
 mod domains;
 #[cfg(test)]
 mod fencing;
@@ -11,11 +13,15 @@ mod members;
 #[cfg(test)]
 mod not_xml;
 #[cfg(test)]
+mod placement;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod rendering;
 #[cfg(test)]
 mod samples;
+#[cfg(test)]
+mod sizes;
 #[cfg(test)]
 mod unknown;
 #[cfg(test)]

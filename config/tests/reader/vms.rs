@@ -206,7 +206,7 @@ fn a_vm_is_managed_once() {
 
 #[test]
 fn what_is_not_acted_on_yet_is_said_for_each_attribute() {
-    for attribute in ["depend", "depend_mode", "migrate_options", "snapshot", "status_program", "__enforce_timeouts"] {
+    for attribute in ["migrate_options", "snapshot", "status_program", "__enforce_timeouts"] {
         let text = with_rm(&format!("<vm name='web' path='/vms'\n{attribute}='x'/>"));
         assert_eq!(found(&text), [format!("9:1: warning: {attribute} of <vm> is not used by Belay yet")]);
     }

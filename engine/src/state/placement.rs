@@ -78,6 +78,9 @@ impl State {
             self.adopt(name, record, owner, text);
             return;
         }
+        if self.locked {
+            return self.wait_for_unlock(name, record);
+        }
         match self.place(name, record, load) {
             Place::On(owner) => {
                 *load.entry(owner).or_default() += 1;

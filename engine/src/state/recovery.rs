@@ -10,7 +10,7 @@ use super::service::{Phase, Search, ServiceRecord, Wanted};
 use crate::mutant::{self, Mutant};
 use belay_config::model::{Recovery, Vm};
 use belay_proto::history::{EventKind, HistoryEvent, Severity};
-use belay_proto::{NodeId, ServiceName, Timestamp};
+use belay_proto::{NodeId, NodeMode, ServiceName, Timestamp};
 
 /// What the policy says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +79,17 @@ impl State {
         self.carry_out(name, record, owner, &vm);
     }
 
+    /// Whether a service that is known to be gone from its owner can be started there again at once: no detour through
+    /// placement, which would have to wait for hosts that have nothing to do with it.
+    pub(crate) fn may_start_in_place(&self, record: &ServiceRecord, vm: &Vm, owner: NodeId) -> bool {
+        let node = self.nodes.get(&owner);
+        node.is_some_and(|node| node.standing == Standing::Online && node.mode == NodeMode::Active)
+            && self.legal(vm, owner)
+            // A copy that was seen elsewhere must be gone first, and so must one that may have been left elsewhere.
+            && record.rivals.is_empty()
+            && record.suspects.iter().all(|id| *id == owner)
+    }
+
     fn carry_out(&mut self, name: &ServiceName, record: &mut ServiceRecord, owner: NodeId, vm: &Vm) {
         let place = self.node_name(owner);
         let elsewhere = Search { avoid: Some(owner), ..Search::default() };
@@ -92,11 +103,8 @@ impl State {
                         format!("restarting on {place} (restart {count} of {max} within {})", vm.restart_expire_time)
                     }
                 };
-                // It is gone from its owner and the owner may start it: no detour through placement, which would have to
-                // wait for hosts that have nothing to do with it.
                 record.search = Search::default();
-                let can = self.nodes.get(&owner).is_some_and(|node| node.standing == Standing::Online)
-                    && self.legal(vm, owner);
+                let can = self.may_start_in_place(record, vm, owner);
                 if can {
                     self.decide(name, record, Phase::Starting { owner }, text, Cause::Before);
                 } else {

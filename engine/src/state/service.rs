@@ -332,9 +332,13 @@ impl State {
                 self.answer_success(record);
             }
             AfterStop::Start { wish, avoid } => {
+                let owner = record.phase.owner();
                 record.search = Search { wish, avoid, ..Search::default() };
                 let phase = Phase::Stopped { wanted: Wanted::Now };
                 self.enter(name, record, phase, Severity::Info, "stopped, to be started again".into(), cause);
+                if let Some(owner) = owner.filter(|owner| wish == Some(*owner)) {
+                    self.restart_in_place(name, record, owner);
+                }
             }
         }
     }

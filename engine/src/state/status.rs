@@ -71,7 +71,7 @@ impl State {
     /// What needs a person, most urgent first.
     #[must_use]
     pub fn alarms(&self) -> Vec<String> {
-        let mut alarms = Vec::new();
+        let mut alarms: Vec<String> = self.lock_alarm().into_iter().collect();
         for (name, record) in &self.services {
             for (node, rival) in &record.rivals {
                 let place = self.node_name(*node);

@@ -2,9 +2,11 @@
 
 use super::super::State;
 use super::super::history::Cause;
+use super::super::member::NodeRecord;
 use super::super::migration::MigrationStage;
 use super::super::placement::Place;
-use super::super::service::{AfterStop, Phase, Search, ServiceRecord};
+use super::super::service::{AfterStop, Phase, Search, ServiceRecord, Wanted};
+use super::{Refusal, Taken};
 use belay_proto::{Code, NodeId, ServiceName};
 
 impl State {
@@ -13,31 +15,64 @@ impl State {
         name: &ServiceName,
         record: &mut ServiceRecord,
         target: Option<NodeId>,
-    ) -> Option<(Code, String)> {
+    ) -> Result<Taken, Refusal> {
         match record.phase.clone() {
             Phase::Started { owner } => {
-                if let Some(refusal) = self.refuse_target(name, target) {
-                    return Some(refusal);
-                }
-                let avoid = (target != Some(owner)).then_some(owner);
-                // Nothing is stopped before it is clear that it can run elsewhere.
-                let probe = ServiceRecord {
-                    search: Search { wish: target, avoid, tried: avoid.into_iter().collect(), ..Search::default() },
-                    ..record.clone()
-                };
-                match self.place(name, &probe, &self.load()) {
-                    Place::On(_) => {}
-                    Place::Wait { code, reason } => return Some((code, reason)),
-                    Place::Exhausted => {
-                        return Some((Code::Failure, "no other member can run it; it was left where it is".into()));
-                    }
-                }
-                self.stop_at(name, record, owner, AfterStop::Start { wish: target, avoid });
-                None
+                let search = self.search_elsewhere(name, target, Some(owner))?;
+                self.refuse_without_place(name, record, &search, owner)?;
+                let then = AfterStop::Start { wish: search.wish, avoid: search.avoid };
+                self.stop_at(name, record, owner, then);
+                Ok(Taken::UnderWay)
             }
-            Phase::Stopped { .. } => self.enable(name, record, target),
-            Phase::Failed { .. } => Some((Code::Aborted, "it has failed; disable it, which cleans up".into())),
-            _ => Some((Code::Invalid, "it is disabled; enable it".into())),
+            Phase::Stopped { .. } => {
+                record.search = self.search_elsewhere(name, target, record.last_owner)?;
+                let phase = Phase::Stopped { wanted: Wanted::Now };
+                self.decide(name, record, phase, "to be started on another member".into(), Cause::Before);
+                Ok(Taken::UnderWay)
+            }
+            Phase::Failed { .. } => Err((Code::Aborted, "it has failed; disable it, which cleans up".into())),
+            Phase::Disabled => Err((Code::Invalid, "it is disabled; enable it".into())),
+            // It waited for its turn until it rests.
+            Phase::Starting { .. } | Phase::Stopping { .. } | Phase::Migrating { .. } => {
+                Err((Code::Again, "it is busy".into()))
+            }
+        }
+    }
+
+    fn search_elsewhere(
+        &self,
+        name: &ServiceName,
+        target: Option<NodeId>,
+        from: Option<NodeId>,
+    ) -> Result<Search, Refusal> {
+        self.refuse_while_locked()?;
+        if let Some(target) = target {
+            self.refuse_target(name, target)?;
+        }
+        Ok(Search { wish: target, avoid: from.filter(|from| target != Some(*from)), ..Search::default() })
+    }
+
+    /// Nothing is stopped before it is clear that it can run elsewhere.
+    fn refuse_without_place(
+        &self,
+        name: &ServiceName,
+        record: &ServiceRecord,
+        search: &Search,
+        owner: NodeId,
+    ) -> Result<(), Refusal> {
+        let tried = search.avoid.into_iter().collect();
+        let probe = ServiceRecord { search: Search { tried, ..search.clone() }, ..record.clone() };
+        match self.place(name, &probe, &self.load()) {
+            Place::On(place) if search.wish.is_some_and(|wish| wish != place) => {
+                let wish = search.wish.map(|wish| self.node_name(wish)).unwrap_or_default();
+                Err((Code::Depend, format!("{wish} cannot take it now; it was left on {}", self.node_name(owner))))
+            }
+            Place::On(_) => Ok(()),
+            Place::Wait { code, reason } => Err((code, reason)),
+            Place::Exhausted => {
+                let reason = format!("no other member can run it; it was left on {}", self.node_name(owner));
+                Err((Code::RunningOnOriginal, reason))
+            }
         }
     }
 
@@ -47,28 +82,38 @@ impl State {
         name: &ServiceName,
         record: &mut ServiceRecord,
         to: NodeId,
-    ) -> Option<(Code, String)> {
+    ) -> Result<Taken, Refusal> {
         let called = self.node_name(to);
         let configured = self.config.as_ref().is_some_and(|config| config.nodes.contains_key(&to));
         if !configured {
-            return Some((Code::Invalid, format!("{called} is not in the configuration")));
+            return Err((Code::Invalid, format!("{called} is not in the configuration")));
         }
-        if let Some((code, reason)) = self.refuse_target(name, Some(to)) {
+        self.refuse_target(name, to).map_err(|(code, reason)| {
             let code = if code == Code::Domain { Code::Depend } else { code };
-            return Some((code, reason));
-        }
+            (code, reason)
+        })?;
         match record.phase.clone() {
-            Phase::Started { owner } if owner == to => Some((Code::Success, String::new())),
+            Phase::Started { owner } if owner == to => Ok(Taken::Done),
+            Phase::Started { owner } if !self.nodes.get(&owner).is_some_and(NodeRecord::in_view) => {
+                let reason = format!("{} is lost: it is started elsewhere once that is fenced", self.node_name(owner));
+                Err((Code::Fencing, reason))
+            }
+            Phase::Started { .. } if !record.sought.is_empty() => {
+                Err((Code::Again, "the members are being asked where it is".into()))
+            }
             Phase::Started { owner } => {
                 let text = format!("migrating from {} to {called}", self.node_name(owner));
                 let phase = Phase::Migrating { from: owner, to, stage: MigrationStage::Moving };
                 self.decide(name, record, phase, text, Cause::Before);
-                None
+                Ok(Taken::UnderWay)
             }
             Phase::Starting { .. } | Phase::Stopping { .. } | Phase::Migrating { .. } => {
-                Some((Code::Again, "it is busy".into()))
+                Err((Code::Again, format!("it is {}", record.phase.shown())))
             }
-            _ => Some((Code::Failure, "it does not run".into())),
+            Phase::Stopped { wanted: Wanted::Now } => Err((Code::Again, "it is about to be started".into())),
+            Phase::Stopped { .. } | Phase::Disabled | Phase::Failed { .. } => {
+                Err((Code::Failure, format!("it does not run; to start it on {called}, enable it there")))
+            }
         }
     }
 }

@@ -1,9 +1,19 @@
-//! The lock (`clusvcadm -l`): while it is on, nothing is started by itself or on request.
+//! The lock (`clusvcadm -l`): while it is on, nothing is started but what dies where it runs.
+//!
+//! It blocks requests that start something, and whatever would be started by itself: what a lost host ran, what a stop by
+//! hand left for the next change of membership, what the last try could not start. It does not block stops, the restart
+//! in place of a VM that died, nor migrations. It stays until it is taken away, whatever happens to the cluster
+//! meanwhile; then all that had to wait is looked at again.
 
 use super::super::State;
-use super::super::history::event;
+use super::super::history::{Cause, event};
+use super::super::service::ServiceRecord;
+use super::Refusal;
 use belay_proto::history::{EventKind, Severity};
-use belay_proto::{Code, RequestId};
+use belay_proto::{Code, RequestId, ServiceName};
+
+/// What a service waits for meanwhile.
+const REASON: &str = "the services are locked; unlock them with: clusvcadm -u";
 
 impl State {
     /// Starts nothing from now on.
@@ -16,7 +26,7 @@ impl State {
         self.set_answer(id, Code::Success, String::new(), None);
     }
 
-    /// Looks at everything again that had to wait for this.
+    /// Starts again. What had to wait is looked at by this very entry.
     pub(super) fn unlock(&mut self, id: &RequestId, by: &str) {
         if self.locked {
             self.locked = false;
@@ -24,5 +34,25 @@ impl State {
             self.note(event(EventKind::Request, Severity::Notice, text), None);
         }
         self.set_answer(id, Code::Success, String::new(), None);
+    }
+
+    /// A request that would start something is refused, and nothing is stopped for it.
+    pub(super) fn refuse_while_locked(&self) -> Result<(), Refusal> {
+        if self.locked { Err((Code::Again, REASON.into())) } else { Ok(()) }
+    }
+
+    /// A service that should run waits until it is unlocked; whoever asked for it is told so.
+    pub(crate) fn wait_for_unlock(&mut self, name: &ServiceName, record: &mut ServiceRecord) {
+        if record.waiting.as_deref() != Some(REASON) {
+            let text = format!("cannot be started: {REASON}");
+            self.note_service(name, record, event(EventKind::Blocked, Severity::Warning, text), Cause::Before);
+            record.waiting = Some(REASON.into());
+        }
+        self.answer(record, Code::Again, format!("it will be started when it can: {REASON}"));
+    }
+
+    /// The lock's alarm, while it is on.
+    pub(crate) fn lock_alarm(&self) -> Option<String> {
+        self.locked.then(|| "the services are locked: nothing is started until: clusvcadm -u".to_owned())
     }
 }

@@ -4,7 +4,7 @@
 //! work is done; repeating it with the same id gives the same answer and does nothing twice (design S12).
 
 mod cluster;
-mod freeze;
+mod flags;
 mod go_elsewhere;
 mod lock;
 mod start;
@@ -16,10 +16,23 @@ use super::service::{AfterStop, Phase, ServiceRecord};
 use crate::mutant::{self, Mutant};
 use belay_proto::control::Verdict;
 use belay_proto::entry::Request;
-use belay_proto::history::{EventKind, Severity};
+use belay_proto::history::{EventKind, HistoryEvent, Severity};
 use belay_proto::{Code, Index, NodeId, RequestId, ServiceName, Span, Timestamp};
 use serde::{Deserialize, Serialize};
+use start::Whither;
 use std::collections::BTreeMap;
+
+/// Why a request is not carried out.
+type Refusal = (Code, String);
+
+/// What became of a request that is carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    /// It is done; the answer is success.
+    Done,
+    /// Its outcome will answer it.
+    UnderWay,
+}
 
 /// How long answers are kept for whoever asks again.
 const KEPT: Span = Span::seconds(3600);
@@ -68,7 +81,7 @@ impl State {
         if self.requests.contains_key(id) && !mutant::is(Mutant::RepeatedRequestRunsAgain) {
             return;
         }
-        let record = RequestRecord {
+        let asked = RequestRecord {
             request: request.clone(),
             by: by.to_owned(),
             via: Some(via),
@@ -76,12 +89,11 @@ impl State {
             answer: None,
             answered_at: Index(0),
         };
-        self.requests.insert(id.clone(), record);
+        self.requests.insert(id.clone(), asked.clone());
         match request.service() {
             None => self.apply_cluster_request(id, by, request),
             Some(name) => {
-                let known =
-                    self.with_service(name, |state, record| state.take_in(&name.clone(), record, id, by, request));
+                let known = self.with_service(name, |state, record| state.take_in(name, record, id, &asked));
                 if known.is_none() {
                     self.set_answer(id, Code::NoService, format!("there is no service {name}"), None);
                 }
@@ -90,75 +102,140 @@ impl State {
     }
 
     /// Carries a request out, or lets it wait for its turn.
-    fn take_in(&mut self, name: &ServiceName, record: &mut ServiceRecord, id: &RequestId, by: &str, request: &Request) {
-        let busy = !record.phase.rests() || record.request.is_some() && !waits_for_place(record);
-        let at_once = matches!(request, Request::Freeze { .. } | Request::Unfreeze { .. } | Request::Migrate { .. })
-            || record.frozen
-            || matches!(request, Request::Enable { .. }) && matches!(record.phase, Phase::Starting { .. });
-        if busy && !at_once {
-            if record.queue.len() >= QUEUE_MAX {
-                let reason = format!("{QUEUE_MAX} requests wait for it already");
-                self.set_answer(id, Code::Again, reason, record.phase.owner());
-            } else {
-                record.queue.push(id.clone());
+    fn take_in(&mut self, name: &ServiceName, record: &mut ServiceRecord, id: &RequestId, asked: &RequestRecord) {
+        let request = &asked.request;
+        if !self.is_its_turn(record, request) {
+            if self.is_relocated_by_another(record, request) {
+                return self.set_answer(id, Code::Deadlock, "it is being relocated".into(), record.phase.owner());
             }
-            return;
+            if !at_once(record, request) {
+                return self.wait_for_turn(record, id);
+            }
         }
-        let text = format!("{by} asked to {}", describe(self, request));
+        let what = describe(self, request);
+        // A request that is refused changes nothing, so it is not what led to the service's state.
+        let chain = record.chain.clone();
+        let text = format!("{} asked to {what}", asked.by);
         self.note_service(name, record, event(EventKind::Request, Severity::Notice, text), Cause::Root);
-        // Something else is wanted now: whoever waited for the former wish is told.
-        if !at_once && let Some(former) = record.request.take() {
-            self.set_answer(&former, Code::Again, "superseded by a later request".into(), record.phase.owner());
-        }
-        let verdict = self.begin(name, record, request);
-        match verdict {
-            Some((code, reason)) => self.set_answer(id, code, reason, record.phase.owner()),
-            None => record.request = Some(id.clone()),
+        let former = record.request.take();
+        match self.begin(name, record, asked) {
+            Ok(taken) => {
+                self.supersede(record, former, request);
+                match taken {
+                    Taken::UnderWay => record.request = Some(id.clone()),
+                    Taken::Done => self.set_answer(id, Code::Success, String::new(), record.phase.owner()),
+                }
+            }
+            Err((code, reason)) => {
+                record.request = former;
+                record.chain = chain;
+                let text = format!("{what}: {code} ({reason})");
+                let refused = event(EventKind::Request, Severity::Info, text);
+                self.note(HistoryEvent { service: Some(name.clone()), ..refused }, None);
+                self.set_answer(id, code, reason, record.phase.owner());
+            }
         }
     }
 
-    /// Takes the next waiting request of every service that rests.
+    /// Something else is wanted now: whoever waited for the former wish is told.
+    fn supersede(&mut self, record: &mut ServiceRecord, former: Option<RequestId>, by: &Request) {
+        let Some(former) = former else { return };
+        let owner = record.phase.owner();
+        match by {
+            Request::Unfreeze { .. } => record.request = Some(former),
+            // Whoever waits for it to be started would wait until it is unfrozen.
+            Request::Freeze { .. } => {
+                self.set_answer(&former, Code::Frozen, "it was frozen before it could be started".into(), owner);
+            }
+            _ => self.set_answer(&former, Code::Again, "superseded by a later request".into(), owner),
+        }
+    }
+
+    /// Whether the service is in a state in which this request can be carried out: nothing is being done with it, or
+    /// what is being done has come to nothing so far.
+    fn is_its_turn(&self, record: &ServiceRecord, request: &Request) -> bool {
+        // While the members are asked where somebody moved it, nobody knows what a stop would stop.
+        if !record.phase.rests() || !record.sought.is_empty() {
+            return false;
+        }
+        match request {
+            Request::Disable { .. } | Request::Stop { .. } => true,
+            _ => record.request.is_none() || waits_for_place(record),
+        }
+    }
+
+    /// A second relocation after the first would move it once more than anybody wants.
+    fn is_relocated_by_another(&self, record: &ServiceRecord, request: &Request) -> bool {
+        let under_way = record.request.as_ref().and_then(|id| self.requests.get(id)).map(|asked| &asked.request);
+        matches!(under_way, Some(Request::Relocate { .. }))
+            && matches!(request, Request::Enable { .. } | Request::Relocate { .. })
+    }
+
+    fn wait_for_turn(&mut self, record: &mut ServiceRecord, id: &RequestId) {
+        if record.queue.len() >= QUEUE_MAX {
+            let reason = format!("{QUEUE_MAX} requests wait for it already");
+            self.set_answer(id, Code::Again, reason, record.phase.owner());
+        } else {
+            record.queue.push(id.clone());
+        }
+    }
+
+    /// Whether a request waits whose turn it is.
+    pub(super) fn queues_ready(&self) -> bool {
+        self.services.values().any(|record| self.next_is_ready(record))
+    }
+
+    fn next_is_ready(&self, record: &ServiceRecord) -> bool {
+        // One that is not known any more is only to be taken off the queue.
+        let ready = |id| self.requests.get(id).is_none_or(|asked| self.is_its_turn(record, &asked.request));
+        record.queue.first().is_some_and(ready)
+    }
+
+    /// Takes the next waiting request of every service that can carry it out.
     pub(crate) fn run_queues(&mut self) {
-        let ready: Vec<ServiceName> = self
-            .services
-            .iter()
-            .filter(|(_, r)| !r.queue.is_empty() && r.phase.rests() && (r.request.is_none() || waits_for_place(r)))
-            .map(|(name, _)| name.clone())
-            .collect();
+        let ready: Vec<ServiceName> =
+            self.services.iter().filter(|(_, r)| self.next_is_ready(r)).map(|(name, _)| name.clone()).collect();
         for name in ready {
             self.with_service(&name, |state, record| {
-                while record.phase.rests() && !record.queue.is_empty() {
+                while state.next_is_ready(record) {
                     let id = record.queue.remove(0);
                     let Some(asked) = state.requests.get(&id).cloned() else { continue };
-                    state.take_in(&name, record, &id, &asked.by, &asked.request);
+                    state.take_in(&name, record, &id, &asked);
                 }
             });
         }
     }
 
-    /// Starts what a request asks for. `None`: its outcome will answer it.
-    fn begin(&mut self, name: &ServiceName, record: &mut ServiceRecord, request: &Request) -> Option<(Code, String)> {
-        let touches_frozen = matches!(request, Request::Freeze { .. } | Request::Unfreeze { .. });
+    /// Starts what a request asks for.
+    fn begin(
+        &mut self,
+        name: &ServiceName,
+        record: &mut ServiceRecord,
+        asked: &RequestRecord,
+    ) -> Result<Taken, Refusal> {
+        let touches_frozen = matches!(asked.request, Request::Freeze { .. } | Request::Unfreeze { .. });
         if record.frozen && !touches_frozen {
-            return Some((Code::Frozen, "unfreeze it first".into()));
+            return Err((Code::Frozen, "unfreeze it first".into()));
         }
-        match request {
-            Request::Enable { target, .. } => self.enable(name, record, *target),
+        match &asked.request {
+            Request::Enable { target: Some(target), .. } => self.enable(name, record, Whither::Member(*target)),
+            Request::Enable { by_domain: true, .. } => self.enable(name, record, Whither::Best),
+            Request::Enable { .. } => self.enable(name, record, Whither::Typed(asked.via)),
             Request::Disable { .. } => self.stop(name, record, AfterStop::Disable { even_if_failed: false }),
             Request::Stop { .. } => self.stop(name, record, AfterStop::Stop),
-            Request::Restart { .. } => self.restart(name, record),
+            Request::Restart { .. } => self.restart(name, record, asked.via),
             Request::Relocate { target, .. } => self.relocate(name, record, *target),
             Request::Migrate { target, .. } => self.migrate(name, record, *target),
-            Request::Freeze { .. } => Some(self.freeze(name, record)),
-            Request::Unfreeze { .. } => Some(self.unfreeze(name, record)),
-            Request::Convalesce { .. } => Some((Code::Invalid, "a VM has no parts".into())),
+            Request::Freeze { .. } => self.freeze(name, record).map(|()| Taken::Done),
+            Request::Unfreeze { .. } => self.unfreeze(name, record).map(|()| Taken::Done),
+            Request::Convalesce { .. } => Err(flags::convalesce(record)),
             // These name no service and never come here (cluster.rs).
             Request::Lock {}
             | Request::Unlock {}
             | Request::SetMode { .. }
             | Request::Disarm { .. }
             | Request::Arm {}
-            | Request::AcknowledgeFence { .. } => Some((Code::Invalid, "it is not about a service".into())),
+            | Request::AcknowledgeFence { .. } => Err((Code::Invalid, "it is not about a service".into())),
         }
     }
 
@@ -183,9 +260,23 @@ impl State {
     }
 }
 
-/// Whether the service only waits for a place: whatever was asked before, a new request may be looked at.
+/// Whether the search for a place has come to nothing so far: whatever was asked before, a new request may be looked at.
 fn waits_for_place(record: &ServiceRecord) -> bool {
-    matches!(record.phase, Phase::Stopped { .. })
+    matches!(record.phase, Phase::Stopped { .. }) && record.waiting.is_some()
+}
+
+/// Requests that are answered at once, whatever the service is doing.
+fn at_once(record: &ServiceRecord, request: &Request) -> bool {
+    let flag_or_live = matches!(
+        request,
+        Request::Freeze { .. } | Request::Unfreeze { .. } | Request::Migrate { .. } | Request::Convalesce { .. }
+    );
+    let starts_already = match record.phase {
+        Phase::Starting { .. } | Phase::Migrating { .. } => true,
+        Phase::Stopping { then, .. } => matches!(then, AfterStop::Start { .. }),
+        _ => false,
+    };
+    record.frozen || flag_or_live || matches!(request, Request::Enable { .. }) && starts_already
 }
 
 fn describe(state: &State, request: &Request) -> String {
