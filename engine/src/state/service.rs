@@ -5,7 +5,7 @@
 
 use super::State;
 use super::history::{Cause, event};
-use super::migration::MigrationStage;
+pub use super::migration::MigrationStage;
 use crate::mutant::{self, Mutant};
 use belay_proto::history::{EventKind, HistoryEvent, Severity};
 use belay_proto::{Index, NodeId, OwnershipEpoch, RequestId, ServiceName, ServiceState, Size, Timestamp};

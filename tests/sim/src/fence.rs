@@ -144,7 +144,8 @@ impl Sim {
         self.begins_fencing(host, victim);
         // With two hosts that shoot at each other one has to be slower, as `delay` on one device has it in real life.
         let delay = if self.shape.two_node && victim.0 == 1 { 6000 } else { 0 };
-        let takes = self.rng.range(150, 2500) + delay;
+        let slow = if self.rng.chance(self.odds.fence_slow) { self.rng.range(3000, 25_000) } else { 0 };
+        let takes = self.rng.range(150, 2500) + delay + slow;
         if self.rng.chance(self.odds.fence_fails) {
             return self.daemon_after(host, takes, DaemonEv::Fence(FenceEv::Fails { victim, token }));
         }

@@ -21,6 +21,8 @@ pub(crate) enum Origin {
 pub(crate) struct Dom {
     pub(crate) pid: u32,
     pub(crate) origin: Origin,
+    /// Since when it runs here.
+    pub(crate) since: u64,
 }
 
 /// A call that is under way.
@@ -36,6 +38,8 @@ pub(crate) struct Hypervisor {
     pub(crate) ops: BTreeMap<String, Op>,
     /// It answers nothing before this moment.
     pub(crate) silent_until: u64,
+    /// Domains that cannot be stopped before a moment.
+    pub(crate) wedged: BTreeMap<String, u64>,
 }
 
 /// Whom to answer.
@@ -74,6 +78,29 @@ impl Sim {
         self.hosts.get(&host).is_none_or(|h| h.hyper.silent_until > self.now)
     }
 
+    fn extra_time(&mut self) -> u64 {
+        if self.rng.chance(self.odds.call_slow) { self.rng.range(500, 12_000) } else { 0 }
+    }
+
+    /// A guest cannot be stopped for a while: its process hangs in the kernel.
+    pub fn wedge_guest(&mut self, host: NodeId, name: &str, for_ms: u64) {
+        let until = self.now + for_ms;
+        self.trace.fault(self.now, &format!("{name} on node{host} cannot be stopped for {for_ms} ms"));
+        if let Some(h) = self.hosts.get_mut(&host) {
+            h.hyper.wedged.insert(name.to_owned(), until);
+        }
+    }
+
+    /// libvirtd is started anew: who asked it something gets no answer, and starts that were under way fail.
+    pub fn restart_libvirt(&mut self, host: NodeId, takes_ms: u64) {
+        self.trace.fault(self.now, &format!("libvirtd of node{host} is restarted"));
+        if let Some(h) = self.hosts.get_mut(&host) {
+            h.hyper.ops.retain(|_, op| !matches!(op, Op::Starting(_)));
+        }
+        self.silence_libvirt(host, takes_ms);
+        self.agent_dies(host);
+    }
+
     fn pid_of(&self, host: NodeId, name: &str) -> Option<u32> {
         self.hosts.get(&host)?.hyper.domains.get(name).map(|dom| dom.pid)
     }
@@ -98,7 +125,7 @@ impl Sim {
         if let Some(h) = self.hosts.get_mut(&host) {
             h.hyper.ops.insert(name.to_owned(), Op::Starting(op));
         }
-        let mut takes = self.rng.range(300, 600);
+        let mut takes = self.rng.range(300, 600) + self.extra_time();
         let mut answer = Some(asker);
         if self.rng.chance(self.odds.call_hangs)
             && let Some(asker) = answer.take()
@@ -120,11 +147,15 @@ impl Sim {
             h.hyper.ops.remove(name);
         }
         let Some(pid) = self.pid_of(host, name) else { return self.answer(host, 5, asker, Answer::Done) };
-        if self.rng.chance(self.odds.stop_fails) {
+        let wedged =
+            self.hosts.get(&host).and_then(|h| h.hyper.wedged.get(name)).is_some_and(|until| *until > self.now);
+        if wedged || self.rng.chance(self.odds.stop_fails) {
             return self.answer(host, 500, asker, Answer::Failed("the monitor does not answer"));
         }
         let guest = self.rng.range(50, 1500);
-        let mut takes = if self.rng.chance(self.odds.stubborn_guest) { grace + 50 } else { guest.min(grace + 50) };
+        let extra = self.extra_time();
+        let mut takes =
+            extra + if self.rng.chance(self.odds.stubborn_guest) { grace + 50 } else { guest.min(grace + 50) };
         let mut answer = Some(asker);
         if self.rng.chance(self.odds.call_hangs)
             && let Some(asker) = answer.take()
@@ -148,7 +179,7 @@ impl Sim {
         if let Some(h) = self.hosts.get_mut(&host) {
             h.hyper.ops.insert(name.to_owned(), Op::Migrating(op));
         }
-        let takes = self.rng.range(400, 5000);
+        let takes = self.rng.range(400, 5000) + self.extra_time();
         let mut answer = Some(asker);
         if self.rng.chance(self.odds.call_hangs)
             && let Some(asker) = answer.take()
@@ -264,8 +295,9 @@ impl Sim {
         self.truth.moved_by_hand += u64::from(origin == Origin::Other);
         self.rings += 1;
         let pid = u32::try_from(self.rings).unwrap_or(u32::MAX);
+        let since = self.now;
         let Some(h) = self.hosts.get_mut(&host).filter(|h| h.powered) else { return };
-        h.hyper.domains.insert(name.to_owned(), Dom { pid, origin });
+        h.hyper.domains.insert(name.to_owned(), Dom { pid, origin, since });
         self.trace.note(self.now, host, || format!("+ {name} runs ({origin:?})"));
         self.witness(host, name, DomEvent::Started { pid });
     }

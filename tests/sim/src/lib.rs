@@ -14,18 +14,24 @@
 //! where it can look itself. Nothing here reads a clock or a random device: the same seed gives the same run.
 
 mod admin;
+mod change;
 mod chaos;
+pub mod cut;
+mod decisions;
 mod disk;
 mod executor;
 mod faults;
 mod fence;
 mod hypervisor;
 mod job;
+mod network;
 mod ring;
 pub mod rng;
 pub mod scenario;
 pub mod seed;
 pub mod shape;
+pub mod shrink;
 pub mod sim;
+pub mod swarm;
 pub mod trace;
 mod truth;

@@ -17,8 +17,8 @@ const STEPS: u64 = 3000;
 /// The first seed that shows it, and what was broken.
 fn found(mutant: Mutant) -> Option<(u64, String)> {
     (0..most_seeds()).find_map(|seed| {
-        let report = run_seed(seed, Options { steps: STEPS, mutant: Some(mutant), ..Options::default() });
-        report.failure.map(|(violation, _)| (seed, violation))
+        let report = run_seed(seed, &Options { steps: STEPS, mutant: Some(mutant), ..Options::default() });
+        report.failure.map(|failure| (seed, failure.to_string()))
     })
 }
 
