@@ -10,6 +10,8 @@ impl Sim {
         match event {
             WorldEv::Reform(host) => self.reform(host),
             WorldEv::PowerOn(host) => self.power_on(host),
+            // What was to go wrong later does not, once everything works.
+            WorldEv::PowerOff(..) | WorldEv::Split(..) if self.healed => {}
             WorldEv::PowerOff(host, why) => {
                 self.power_off(host, why);
                 let delay = self.rng.range(5000, 30_000);
@@ -137,7 +139,7 @@ impl Sim {
     pub fn heal(&mut self) {
         self.trace.fault(self.now, "from here on everything works");
         self.odds = crate::swarm::Odds::default();
-        self.chaos = None;
+        (self.chaos, self.healed) = (None, true);
         self.rejoin();
         for host in self.ids() {
             self.power_on(host);

@@ -137,6 +137,7 @@ pub struct Sim {
     pub trace: Trace,
     pub(crate) truth: Truth,
     pub(crate) chaos: Option<Chaos>,
+    pub(crate) healed: bool,
 }
 
 impl Sim {
@@ -180,6 +181,7 @@ impl Sim {
             trace: Trace::default(),
             truth: Truth::default(),
             chaos: None,
+            healed: false,
         }
     }
 
