@@ -3,8 +3,7 @@
 
 use crate::rng::Rng;
 use crate::shape::VmShape;
-use crate::sim::{Ev, Sim, WorldEv};
-use belay_engine::node::Event;
+use crate::sim::{DaemonEv, Ev, Sim, WorldEv};
 use belay_proto::NodeId;
 
 impl Sim {
@@ -53,10 +52,8 @@ impl Sim {
         else {
             return;
         };
-        h.conf = (version, text.clone());
-        if self.daemon(host).is_some_and(|daemon| daemon.frozen.is_none()) {
-            self.node_event(host, Event::ConfigFile { version, text });
-        }
+        h.conf = (version, text);
+        self.daemon_after(host, 200, DaemonEv::Config);
     }
 
     /// A host comes back with an older copy of its store. One disk may be lost: the others have all that it had.

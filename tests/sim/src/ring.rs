@@ -16,6 +16,8 @@ use std::collections::BTreeSet;
 pub(crate) struct Group {
     pub(crate) ring: RingId,
     pub(crate) hosts: BTreeSet<NodeId>,
+    /// Its members changed while it was not whole, and were not told.
+    stale: bool,
 }
 
 /// One direction between two hosts.
@@ -109,6 +111,9 @@ impl Sim {
             && self.whole(key)
             && self.groups.get(&key).is_some_and(|group| group.hosts == heard)
         {
+            if self.groups.get_mut(&key).is_some_and(|group| std::mem::take(&mut group.stale)) {
+                self.push_view(key);
+            }
             return self.order_waiting(&heard);
         }
         self.lose_tails(&heard);
@@ -124,7 +129,7 @@ impl Sim {
             }
         }
         let quorate = self.votes_suffice(&heard);
-        self.groups.insert(new, Group { ring, hosts: heard.clone() });
+        self.groups.insert(new, Group { ring, hosts: heard.clone(), stale: false });
         let used: BTreeSet<u64> = self.hosts.values().filter_map(|h| h.group).collect();
         self.groups.retain(|key, _| used.contains(key));
         self.push_view(new);
@@ -232,6 +237,15 @@ impl Sim {
         }
     }
 
+    /// The members are told, at once or when all hosts of the ring hear each other again.
+    fn members_changed(&mut self, key: u64) {
+        if self.whole(key) {
+            self.push_view(key);
+        } else if let Some(group) = self.groups.get_mut(&key) {
+            group.stale = true;
+        }
+    }
+
     /// A daemon joins the group of its host.
     pub(crate) fn attach(&mut self, host: NodeId) {
         let Some(h) = self.hosts.get_mut(&host).filter(|h| h.corosync) else { return };
@@ -239,8 +253,8 @@ impl Sim {
         let Some(daemon) = h.daemon.as_mut() else { return };
         daemon.attached = true;
         self.truth.joins(host);
-        if let Some(key) = key.filter(|key| self.whole(*key)) {
-            self.push_view(key);
+        if let Some(key) = key {
+            self.members_changed(key);
         }
         if let Some((ring, quorate)) = verdict {
             let delay = self.rng.range(0, 50);
@@ -252,7 +266,10 @@ impl Sim {
     pub(crate) fn detached(&mut self, host: NodeId, mut gone: Daemon) {
         // What it had handed to corosync goes out; what it had not is lost with it.
         let key = self.hosts.get(&host).and_then(|h| h.group);
-        let Some(key) = key.filter(|key| gone.attached && self.whole(*key)) else { return };
+        let Some(key) = key.filter(|_| gone.attached) else { return };
+        if !self.whole(key) {
+            return self.members_changed(key);
+        }
         let sent = self.rng.range(0, gone.outgoing.len() as u64);
         for _ in 0..sent {
             let Some(message) = gone.outgoing.pop_front() else { break };

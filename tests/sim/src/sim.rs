@@ -17,7 +17,7 @@ use belay_engine::node::{Action, Event, Identity, Node, Now};
 use belay_proto::control::Verdict;
 use belay_proto::entry::What;
 use belay_proto::ring::{RingId, RingMessage};
-use belay_proto::{BootId, Incarnation, NodeId, RequestId, Timestamp};
+use belay_proto::{BootId, Incarnation, Index, NodeId, RequestId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// When simulated time begins on the calendar.
@@ -41,6 +41,7 @@ pub(crate) enum DaemonEv {
     Written,
     Timer { generation: u64 },
     Report,
+    Config,
     Exec(ExecEv),
     Fence(FenceEv),
 }
@@ -84,6 +85,9 @@ pub(crate) struct Daemon {
     pub(crate) exec: Executor,
     pub(crate) fencer: Fencer,
     pub(crate) frozen: Option<Vec<Ev>>,
+    /// The last entry it knew a majority to have, and the histories it has been in since then.
+    pub(crate) committed: Index,
+    pub(crate) chains: BTreeMap<Index, u64>,
     /// Its state when it applied the last entry.
     pub(crate) before: Option<crate::decisions::Before>,
     /// Since when it is in its ring without a break, as the ring knows.
@@ -289,6 +293,11 @@ impl Sim {
                     self.node_event(host, Event::Report(what));
                 }
             }
+            DaemonEv::Config => {
+                if let Some((version, text)) = self.hosts.get(&host).map(|h| h.conf.clone()) {
+                    self.node_event(host, Event::ConfigFile { version, text });
+                }
+            }
             DaemonEv::Exec(event) => self.exec_event(host, event),
             DaemonEv::Fence(event) => self.fence_event(host, event),
         }
@@ -311,6 +320,7 @@ impl Sim {
         let actions = daemon.node.step(now, event);
         self.steps += 1;
         self.carry_out(host, was_quorate, actions);
+        self.committed(host);
     }
 
     /// What the daemon's shell does with what the node says.
@@ -323,6 +333,9 @@ impl Sim {
             match action {
                 Action::Persist(more) => {
                     for record in &more {
+                        if let Some(daemon) = self.daemon_mut(host) {
+                            daemon.chains.insert(record.index, record.chain);
+                        }
                         self.applied(host, was_quorate, record);
                     }
                     records.extend(more);
@@ -330,6 +343,12 @@ impl Sim {
                 Action::PersistSnapshot { history, json, .. } => {
                     self.write(host, Write::Records(std::mem::take(&mut records)));
                     self.write(host, Write::Snapshot(history, json));
+                    if let Some(daemon) = self.daemon_mut(host) {
+                        // What comes next does not follow from what it had.
+                        daemon.before = None;
+                        daemon.chains.clear();
+                        daemon.committed = Index(0);
+                    }
                 }
                 Action::Propose(message) => self.propose(host, message),
                 Action::Assign(assignments) => {
@@ -468,6 +487,8 @@ impl Sim {
             fencer: Fencer::default(),
             frozen: None,
             before: None,
+            committed: Index(0),
+            chains: BTreeMap::new(),
             quorate_since: None,
         });
         self.node_event(host, Event::ConfigFile { version, text: conf });

@@ -8,7 +8,6 @@ use belay_engine::state::member::Standing;
 use belay_engine::state::service::Phase;
 use belay_proto::control::Verdict;
 use belay_proto::entry::{Request, Seen, What, WorkOutcome};
-use belay_proto::ring::RoundId;
 use belay_proto::{Code, Incarnation, Index, NodeId, OwnershipEpoch, RequestId, ServiceName, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,8 +33,10 @@ pub(crate) struct Truth {
     pub(crate) requests: BTreeMap<RequestId, Asked>,
     /// Which hosts may run a service as far as anybody can have been told (S2).
     held: BTreeMap<ServiceName, BTreeSet<NodeId>>,
-    /// What was applied in each history (S4).
-    applied: BTreeMap<(RoundId, Index), u64>,
+    /// What was applied, by the hash of all that was applied with it (S4).
+    applied: BTreeSet<(Index, u64)>,
+    /// What a majority had on disk (S4).
+    committed: BTreeMap<Index, u64>,
     /// The members of the newest view, and how far the cluster's clock is ahead of the simulator's.
     pub(crate) last_members: BTreeSet<(NodeId, Incarnation)>,
     pub(crate) clock_ahead: i64,
@@ -153,50 +154,63 @@ impl Sim {
             return self.violated("S3", format!("node{host} applies entry {} without quorum", record.index));
         }
         let state = daemon.node.state();
-        let Some(round) = state.quorate_round().filter(|_| state.index() >= record.index) else { return };
-        let key = (round, record.index);
-        let latest = state.index() == record.index;
-        let mut first = false;
-        let other = *self.truth.applied.entry(key).or_insert_with(|| {
-            first = true;
-            record.chain
-        });
-        if other != record.chain {
-            return self.violated("S4", format!("node{host} applied another entry {} than others", record.index));
-        }
-        if !latest {
+        if state.index() != record.index {
             return;
         }
         if opens_term {
             self.remembers(host);
         }
+        let first = self.truth.applied.insert((record.index, record.chain));
         self.decided(host, &record.entry.what, first);
         if !first {
-            self.same_state(host, key);
+            self.same_state(host);
         }
         if record.index.0.is_multiple_of(8) {
             self.adopt_by_hand();
         }
     }
 
-    /// Whoever is at the same place of the same history has the same state, and so has whoever reads its snapshot.
-    fn same_state(&mut self, host: NodeId, key: (RoundId, Index)) {
+    /// Who applied the same entries has the same state, and so has whoever reads its snapshot (S4).
+    fn same_state(&mut self, host: NodeId) {
         let Some(state) = self.daemon(host).map(|daemon| daemon.node.state()) else { return };
-        let there = |state: &State| state.quorate_round() == Some(key.0) && state.index() == key.1;
+        let (index, chain) = (state.index(), state.chain());
         let peers = self.hosts.values().filter(|h| h.id != host);
         let states = peers.filter_map(|h| Some((h.id, h.daemon.as_ref()?.node.state())));
-        let differs = states.filter(|(_, other)| there(other)).find(|(_, other)| *other != state).map(|(id, _)| id);
+        let mut alike = states.filter(|(_, other)| other.index() == index && other.chain() == chain);
+        let differs = alike.find(|(_, other)| *other != state).map(|(id, _)| id);
         if let Some(other) = differs {
-            return self.violated("S4", format!("node{host} and node{other} differ in their state at entry {}", key.1));
+            return self.violated("S4", format!("node{host} and node{other} differ in their state at entry {index}"));
         }
-        if !key.1.0.is_multiple_of(64) {
+        if !index.0.is_multiple_of(64) {
             return;
         }
         let text = state.snapshot();
         let read = State::restore(&text).map(|state| state.snapshot());
         if read.as_ref().ok() != Some(&text) {
             let reason = read.err().map_or_else(|| "it reads otherwise".to_owned(), |e| e.to_string());
-            self.violated("S4", format!("the snapshot of node{host} at entry {}: {reason}", key.1));
+            self.violated("S4", format!("the snapshot of node{host} at entry {index}: {reason}"));
+        }
+    }
+
+    /// What a majority has is never replaced by something else (S4, S5). Before that it may be: whoever is cut off from the
+    /// others may have been given its own last messages without theirs.
+    pub(crate) fn committed(&mut self, host: NodeId) {
+        // With two nodes either may have a history of its own.
+        if self.shape.two_node {
+            return;
+        }
+        let Some(daemon) = self.daemon_mut(host) else { return };
+        let committed = daemon.node.committed();
+        if committed <= daemon.committed {
+            return;
+        }
+        daemon.committed = committed;
+        let Some(chain) = daemon.chains.get(&committed).copied() else { return };
+        daemon.chains.retain(|index, _| *index >= committed);
+        let known = *self.truth.committed.entry(committed).or_insert(chain);
+        if known != chain {
+            let what = format!("entry {committed}, which a majority had on disk, is another one on node{host}");
+            self.violated("S4", what);
         }
     }
 
