@@ -27,6 +27,7 @@ DEMO_CRATES := belayd belay-cli belay-agent-libvirt fence-belay-demo belay-demo
 SEEDS ?= 0..1000
 STEPS ?= 3000
 HOSTS ?=
+# `make sim SCENARIO=tests/data/scenarios/recovery/….scenario`: one scenario with all that happens in it.
 
 .PHONY: help demo test lint bench sim build install clean
 
@@ -37,6 +38,7 @@ help:
 	@echo 'make lint           formatting, clippy, licences'
 	@echo 'make bench          the engine and the way from a death to a replacement, against the budget'
 	@echo 'make sim            simulated clusters with everything going wrong (SEEDS=0..1000 STEPS=3000 HOSTS=3)'
+	@echo 'make sim SCENARIO=FILE    one scenario of tests/data/scenarios, with all that happens in it'
 	@echo 'make build          a release build'
 	@echo 'make install        puts the release build in place (PREFIX=$(PREFIX), DESTDIR=)'
 	@echo 'make clean          removes what was built'
@@ -63,7 +65,11 @@ bench:
 	$(CARGO) bench --locked --package belay-benches
 
 sim:
+ifdef SCENARIO
+	$(CARGO) run --locked --package belay-sim -- --trace $(addprefix --scenario ,$(SCENARIO))
+else
 	$(CARGO) run --locked --profile sim --package belay-sim -- --seeds $(SEEDS) --steps $(STEPS) $(if $(HOSTS),--hosts $(HOSTS))
+endif
 
 build:
 	$(CARGO) build --release --locked --package belayd --package belay-cli --package belay-agent-libvirt

@@ -126,6 +126,14 @@ impl Client {
         Ok(self.receive(patience)?.0)
     }
 
+    /// Calls a method whose one reply is to be read with [`Client::receive`].
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub fn call_once<P: Serialize>(&mut self, method: &str, parameters: &P) -> Result<(), ClientError> {
+        self.send(method, parameters, false)
+    }
+
     /// Calls a method that answers with a stream, to be read with [`Client::receive`].
     ///
     /// # Errors

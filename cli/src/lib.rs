@@ -13,6 +13,7 @@ mod getopt;
 mod names;
 mod submit;
 mod times;
+mod warning;
 
 use console::{Console, Trouble};
 use std::ffi::OsString;

@@ -6,6 +6,7 @@ use crate::console::Console;
 use belay_proto::control::{ControlError, SubmitParameters, Verdict};
 use belay_proto::entry::Request;
 use belay_proto::{Code, RequestId, Span};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -51,12 +52,30 @@ pub(crate) fn new_id() -> Result<RequestId, ClientError> {
         .map_err(|error: belay_proto::ids::IdError| ClientError::Strange(error.to_string()))
 }
 
+/// How often whoever waits for an outcome looks how far it is.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What is done now and then while a request has no outcome; it may end the waiting.
+pub(crate) type Watcher<'a> = dyn FnMut(&mut Console) -> ControlFlow<()> + 'a;
+
 /// Submits over `client`, and over new connections when it breaks.
 pub(crate) fn submit(
     client: Client,
     path: &Path,
     request: Request,
     patience: Patience,
+    console: &mut Console,
+) -> Result<Ended, ClientError> {
+    submit_and_watch(client, path, request, patience, &mut |_| ControlFlow::Continue(()), console)
+}
+
+/// Submits, and lets `watcher` look every second until there is an outcome.
+pub(crate) fn submit_and_watch(
+    client: Client,
+    path: &Path,
+    request: Request,
+    patience: Patience,
+    watcher: &mut Watcher,
     console: &mut Console,
 ) -> Result<Ended, ClientError> {
     let id = new_id()?;
@@ -67,15 +86,16 @@ pub(crate) fn submit(
     let mut away: Option<Away> = None;
     loop {
         let asked = Instant::now();
-        let tried = connected.and_then(|mut client| client.call("Submit", &parameters, deadline.map(left)));
+        let tried = connected.and_then(|mut client| {
+            client.call_once("Submit", &parameters)?;
+            await_verdict(&mut client, deadline, watcher, console)
+        });
         let problem = match tried {
-            Ok(verdict) if away.as_ref().is_some_and(|away| away.may_pass(&verdict)) => {
+            Ok(None) => return Ok(Ended::StillWorking(id)),
+            Ok(Some(verdict)) if away.as_ref().is_some_and(|away| away.may_pass(&verdict)) => {
                 ClientError::Refused(ControlError::Unavailable { reason: verdict.reason })
             }
-            Ok(verdict) => return Ok(Ended::Verdict(verdict)),
-            Err(ClientError::TimedOut) if deadline.is_some_and(|deadline| left(deadline).is_zero()) => {
-                return Ok(Ended::StillWorking(id));
-            }
+            Ok(Some(verdict)) => return Ok(Ended::Verdict(verdict)),
             Err(problem) if passes(&problem) => problem,
             Err(problem) => return Err(problem),
         };
@@ -92,6 +112,28 @@ pub(crate) fn submit(
         }
         std::thread::sleep(pause);
         connected = Client::connect(path);
+    }
+}
+
+/// The verdict, or nothing when the patience with it, or the watcher's, is over first.
+fn await_verdict(
+    client: &mut Client,
+    deadline: Option<Instant>,
+    watcher: &mut Watcher,
+    console: &mut Console,
+) -> Result<Option<Verdict>, ClientError> {
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        match client.receive(Some(left.unwrap_or(LOOK_EVERY).min(LOOK_EVERY))) {
+            Ok((verdict, _)) => return Ok(Some(verdict)),
+            Err(ClientError::TimedOut) if left.is_some_and(|left| left <= LOOK_EVERY) => return Ok(None),
+            Err(ClientError::TimedOut) => {
+                if watcher(console).is_break() {
+                    return Ok(None);
+                }
+            }
+            Err(problem) => return Err(problem),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! text calls it, the engine included. Passwords stay in the model; no finding, rendering or debug output shows one.
 
 mod diagnostic;
+pub mod edit;
 pub mod model;
 mod near;
 mod reader;

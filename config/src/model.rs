@@ -150,7 +150,7 @@ pub struct FailoverDomain {
     pub restricted: bool,
     /// Do not move back when a better member comes.
     pub nofailback: bool,
-    /// Members in document order with their priority (1 best to 100; 0 where not given).
+    /// Members in document order with their priority (1 best to 100; 0 where none is given, and that comes last).
     pub members: Vec<(NodeId, u8)>,
 }
 

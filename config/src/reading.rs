@@ -28,6 +28,12 @@ impl Reading {
         self.diagnostics.iter().filter(move |finding| finding.severity == severity)
     }
 
+    /// Why the configuration cannot be used, in one line: the first error, for the first finding may be a mere warning.
+    #[must_use]
+    pub fn refusal(&self) -> Option<String> {
+        self.of(Severity::Error).next().map(ToString::to_string)
+    }
+
     /// All findings for a person at a terminal, each with the place in the file it is about; empty if there are none.
     #[must_use]
     pub fn render(&self, colours: bool) -> String {

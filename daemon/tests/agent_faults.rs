@@ -16,6 +16,10 @@ use tokio::time::{Instant, timeout};
 const HELLO: &str = r#"echo '{"hello":{"version":1,"uri":"test:///default"}}'"#;
 const SOON: Duration = Duration::from_secs(5);
 
+fn start(xml: &str) -> CallKind {
+    CallKind::Start { name: "web1".into(), xml: xml.into() }
+}
+
 struct Bench {
     _dir: TempDir,
     agents: Agents,
@@ -188,7 +192,7 @@ async fn one_that_does_not_read_delays_nobody_else() {
     let agent = bench.agent();
     ready(&agent).await;
     let xml = "x".repeat(1024 * 1024);
-    let start = agent.start("web1", &xml, Duration::from_millis(300));
+    let start = agent.call(start(&xml), Duration::from_millis(300));
     assert_eq!(start.await.unwrap_err().kind, FaultKind::Unreachable);
     assert!(bench.down().await.contains("hangs"));
 }
@@ -198,7 +202,7 @@ async fn a_definition_beyond_the_protocols_limit_is_refused_without_harm() {
     let mut bench = Bench::with(&format!("{HELLO}; cat >/dev/null"));
     let agent = bench.agent();
     ready(&agent).await;
-    let fault = agent.start("web1", &"x".repeat(9_000_000), SOON).await.unwrap_err();
+    let fault = agent.call(start(&"x".repeat(9_000_000)), SOON).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::BadCall);
     assert!(agent.up_within(Duration::ZERO).await);
 }

@@ -41,8 +41,8 @@ impl Scripted {
             ..AgentSettings::new(program)
         };
         let host = Host::new(agent, URI, |settings| {
-            settings.list_within = Duration::from_millis(500);
-            settings.slack = Duration::from_secs(1);
+            settings.driver.list_within = Duration::from_millis(500);
+            settings.driver.slack = Duration::from_secs(1);
         });
         let xml = dir.path().join("web1.xml");
         fs::write(&xml, "<domain/>").unwrap();
@@ -249,8 +249,7 @@ async fn a_migration_always_ends_with_a_report() {
         let said = test.host.report().await;
         assert!(said.starts_with(&format!("vm:web1 2 {ended}")), "{fault}: {said}");
         assert!(test.log().contains("qemu+ssh://node2/system"));
-        let unknown = matches!(fault, "deadline" | "die");
-        assert_eq!(test.calls("cancel_migration"), usize::from(unknown), "{fault}: what may go on is given up");
+        assert_eq!(test.calls("cancel_migration"), usize::from(!fault.is_empty()), "{fault}: nothing may move on");
     }
 }
 
@@ -270,7 +269,7 @@ async fn a_migration_is_given_up_when_its_time_is_over_or_other_work_waits() {
             test.host.work(vec![WorkKind::Stop(work_on(&test.web1, 3))]);
         }
         assert_eq!(test.host.report().await, "vm:web1 2 MigrateEnded { ok: false, reason: \"scripted failed\" }");
-        assert_eq!(test.calls("cancel_migration"), 1);
+        assert!(test.calls("cancel_migration") >= 1);
         if !time_is_over {
             assert_eq!(test.host.report().await, "vm:web1 3 Stopped");
         }

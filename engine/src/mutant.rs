@@ -39,8 +39,6 @@ mutants! {
     FenceWhoAnswers,
     /// A daemon that is back in the same boot passes for a restarted host that runs nothing.
     SameBootIsNewBoot,
-    /// Services are placed on members that have not said yet what they run.
-    PlaceWithoutInventory,
     /// A member that leaves with its VMs running is taken to run nothing.
     LeaveRunningIsClean,
     /// A dead daemon on a living host has no grace.
@@ -63,8 +61,6 @@ mutants! {
     MigrationByExitCode,
     /// A look at the target alone closes a migration.
     MigrationByTargetOnly,
-    /// A migration that left two copies keeps both.
-    MigrationKeepsBoth,
     /// A stop that failed counts as a stop.
     FailedStopIsStopped,
     /// A service is started although a failed stop may have left a copy elsewhere.
@@ -77,10 +73,14 @@ mutants! {
     SoughtIsDead,
     /// Either of two nodes that are apart starts what ran on neither.
     TwoNodeBothStart,
-    /// A member that comes from the other side of a split is taken for one that was only away.
-    DivergedIgnored,
     /// A restricted failover domain does not restrict.
     DomainIgnored,
+    /// A host gets more VMs than it has memory for.
+    CapacityIgnored,
+    /// Services are placed on hosts in maintenance.
+    MaintenanceIsForgotten,
+    /// Hosts are fenced while the cluster is disarmed.
+    DisarmedIsForgotten,
     /// A service that died is left where it is until somebody asks for it.
     DeathIgnored,
     /// What waits in a service's queue is lost when its owner is.
@@ -105,6 +105,16 @@ mutants! {
     ProposalsLost,
     /// A state in memory differs from its peers' after a restart of its daemon.
     SnapshotLosesRestarts,
+    /// What an incomplete list does not name counts as not running.
+    UnknownIsStopped,
+    /// A stop whose call failed, or whose agent died, is reported as done.
+    DeadAgentIsStopped,
+    /// A start that failed is reported without a look at what became of it.
+    FailedStartIsNotLookedAt,
+    /// Starts and migrations do not ask for quorum right before they act.
+    QuorumNotAsked,
+    /// An outcome is reported for the newest decision, not for the one that was carried out.
+    OutcomeOfNewestEpoch,
 }
 
 #[cfg(feature = "mutants")]

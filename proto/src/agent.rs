@@ -2,6 +2,7 @@
 //! stdout. `agents/PROTOCOL.md` tells it in prose.
 
 use crate::entry::GoneReason;
+use crate::facts::{HostFacts, Size};
 use serde::{Deserialize, Serialize};
 
 /// The version of this protocol. The agent's first line carries it.
@@ -120,6 +121,9 @@ pub struct Domain {
     /// The emulator's process, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
+    /// How big it is, where libvirt has told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Size>,
 }
 
 /// What a domain does. All of these have a process; a domain without one is not listed.
@@ -174,6 +178,8 @@ pub enum FaultKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentEvent {
+    /// How big this host is; told before [`AgentEvent::Connected`], each time.
+    Host(HostFacts),
     /// The connection to libvirt works; call [`CallKind::List`] to know what runs.
     Connected,
     /// libvirt does not answer. Until [`AgentEvent::Connected`], nothing is known but what pidfds tell.

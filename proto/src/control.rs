@@ -142,6 +142,45 @@ pub struct ServiceStatus {
     pub epoch: OwnershipEpoch,
     /// What it waits for, if it should run and does not.
     pub waiting: Option<String>,
+    /// Copies that run where the state has none, ascending by node.
+    #[serde(default)]
+    pub copies: Vec<Copy>,
+}
+
+/// A copy of a service where it should not be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copy {
+    /// Where it runs.
+    pub node: NodeId,
+    /// What is done about it.
+    pub fate: CopyFate,
+}
+
+/// What is done about a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CopyFate {
+    /// The owner is asked whether it has one too. If it has, this one is destroyed; if not, this is the service now.
+    AskingOwner,
+    /// It is being destroyed: the owner's lives.
+    BeingDestroyed,
+    /// Its host is asked whether it is still there; then it is the service now.
+    BeingAdopted,
+    /// Nothing, for now or until an administrator decides.
+    LeftAlone,
+}
+
+impl CopyFate {
+    /// A few words for it.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::AskingOwner => "is doubtful, and its owner is asked",
+            Self::BeingDestroyed => "is being destroyed",
+            Self::BeingAdopted => "is to be looked after there if it still runs",
+            Self::LeftAlone => "is left alone",
+        }
+    }
 }
 
 /// Parameters of `Submit`.
@@ -205,6 +244,14 @@ pub struct WhyReply {
     pub service: ServiceStatus,
     /// The chain from the first cause to the present state, oldest first.
     pub chain: Vec<HistoryEvent>,
+}
+
+/// What `Snapshot` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotReply {
+    /// The whole replicated state as this host has it, as members exchange it. It holds the configuration, and with it
+    /// the passwords of fence devices.
+    pub snapshot: String,
 }
 
 /// The errors of the interface, by their last part: `io.belay.Cluster.NoSuchService` and so on.

@@ -11,6 +11,7 @@
 use crate::emulators::embed_root;
 use crate::native::{self, Notice, Subscription};
 use crate::output::Output;
+use crate::sizes;
 use crate::world::World;
 use belay_proto::agent::{AgentEvent, Fault, FaultKind};
 use nix::fcntl::{Flock, FlockArg};
@@ -220,6 +221,10 @@ impl Link {
                 return false;
             }
         };
+        match sizes::host(connection.connect()) {
+            Ok(facts) => self.output.event(AgentEvent::Host(facts)),
+            Err(error) => crate::log!("warning: libvirt does not tell how big this host is: {}", error.message()),
+        }
         let connection = Arc::new(connection);
         let mut state = self.lock();
         state.connection = Some(Arc::clone(&connection));

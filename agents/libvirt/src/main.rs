@@ -26,6 +26,7 @@ mod output;
 mod pidfd;
 mod reap;
 mod registry;
+mod sizes;
 mod unfinished;
 mod watch;
 mod wire;

@@ -4,6 +4,7 @@
 //! answers by the number of calls that the agent accepts at once, events by folding repetitions into one and, in the
 //! end, by telling the daemon that it has missed some and has to list afresh.
 
+use belay_proto::HostFacts;
 use belay_proto::agent::{AgentEvent, AgentLine, Answer, Fault};
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -29,6 +30,8 @@ struct Queue {
     lines: VecDeque<AgentLine>,
     events: usize,
     connected: bool,
+    /// How big the host is, as it was last told.
+    host: Option<HostFacts>,
     writing: bool,
     broken: bool,
 }
@@ -64,6 +67,7 @@ impl Output {
         let mut queue = self.lock();
         match &event {
             AgentEvent::Connected => queue.connected = true,
+            AgentEvent::Host(facts) => queue.host = Some(*facts),
             AgentEvent::Disconnected { .. } => queue.connected = false,
             _ => {}
         }
@@ -149,11 +153,13 @@ impl Queue {
         self.lines.retain(|line| !matches!(line, AgentLine::Event(_)));
         let reason = "events were dropped because they were not read".to_owned();
         self.lines.push_back(AgentLine::Event(AgentEvent::Disconnected { reason }));
-        self.events = 1;
+        if let Some(facts) = self.host {
+            self.lines.push_back(AgentLine::Event(AgentEvent::Host(facts)));
+        }
         if self.connected {
             self.lines.push_back(AgentLine::Event(AgentEvent::Connected));
-            self.events = 2;
         }
+        self.events = self.lines.iter().filter(|line| matches!(line, AgentLine::Event(_))).count();
     }
 }
 
@@ -194,6 +200,8 @@ mod tests {
     #[test]
     fn a_daemon_that_does_not_read_is_told_to_list_afresh() {
         let output = Output::default();
+        let host = HostFacts { memory_mib: 4096, cpus: 4 };
+        output.event(AgentEvent::Host(host));
         output.event(AgentEvent::Connected);
         output.answer(7, Ok(Answer::Migrated));
         for n in 0..=EVENTS_MAX {
@@ -203,6 +211,6 @@ mod tests {
         assert!(lines.len() <= EVENTS_MAX + 1);
         assert_eq!(lines[0], AgentLine::Answer { id: 7, result: Ok(Answer::Migrated) });
         assert!(matches!(lines[1], AgentLine::Event(AgentEvent::Disconnected { .. })), "{:?}", lines[1]);
-        assert_eq!(lines[2], AgentLine::Event(AgentEvent::Connected));
+        assert_eq!(lines[2..4], [AgentLine::Event(AgentEvent::Host(host)), AgentLine::Event(AgentEvent::Connected)]);
     }
 }

@@ -145,7 +145,8 @@ impl World {
         for row in rows {
             if let Some(pid) = self.reconcile_row(row, asked, quietly) {
                 listed.insert(row.uuid.as_str());
-                domains.push(Domain { name: row.name.clone(), uuid: row.uuid.clone(), state: row.state, pid });
+                let (name, uuid) = (row.name.clone(), row.uuid.clone());
+                domains.push(Domain { name, uuid, state: row.state, pid, size: row.size });
             }
         }
         let unlisted: Vec<String> = {
@@ -217,6 +218,7 @@ impl World {
             uuid: uuid.clone(),
             state: DomainState::Alive,
             pid: r.pid,
+            size: None,
         };
         alive.map(domain).collect()
     }

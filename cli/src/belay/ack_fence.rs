@@ -10,7 +10,7 @@ use belay_proto::entry::Request;
 use std::path::Path;
 
 pub(super) fn run(socket: &Path, node: &str, sure: bool, console: &mut Console) -> Result<u8, Trouble> {
-    let (client, status) = ask(socket)?;
+    let (client, status) = ask(socket, console)?;
     let member = member_meant(&status, node).map_err(|text| no_member(&text))?;
     if member.online {
         let text = format!("belay: {} is online: there is nothing to acknowledge", member.name);

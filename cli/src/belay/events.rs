@@ -18,7 +18,7 @@ use std::time::Duration;
 const MISSED_EVENTS_MAX: u32 = 10_000;
 
 pub(super) fn run(socket: &Path, options: &Events, console: &mut Console) -> Result<u8, Trouble> {
-    let (mut client, status) = ask(socket)?;
+    let (mut client, status) = ask(socket, console)?;
     let service = options.service.as_deref().map(|text| service_meant(&status, text)).transpose();
     let service = service.map_err(|text| no_service(&text))?;
     let mut parameters = EventsParameters { service, last: Some(options.last) };

@@ -2,17 +2,21 @@
 
 mod ack_fence;
 mod check;
+mod disarm;
 mod events;
+mod maintenance;
 mod options;
 mod request;
+mod simulate;
 mod status;
 mod why;
 
 use crate::client::{Client, ClientError};
 use crate::console::{Console, Trouble};
-use crate::{clustat, clusvcadm, default_socket};
-use belay_proto::Code;
+use crate::{clustat, clusvcadm, default_socket, warning};
 use belay_proto::control::ControlError;
+use belay_proto::entry::Request;
+use belay_proto::{Code, NodeMode};
 use clap::{CommandFactory, FromArgMatches};
 use options::{Command, Options};
 use std::ffi::OsString;
@@ -24,9 +28,10 @@ const HELP_WIDTH_MAX: usize = 100;
 /// Runs `belay` with its arguments, its own name first.
 pub(crate) fn run(arguments: &[OsString], console: &mut Console) -> Result<u8, Trouble> {
     let command = Options::command().term_width(console.width.min(HELP_WIDTH_MAX));
-    let parsed = command.try_get_matches_from(arguments).and_then(|matches| Options::from_arg_matches(&matches));
-    let options = match parsed {
-        Ok(options) => options,
+    let parsed =
+        command.try_get_matches_from(arguments).and_then(|matches| Ok((Options::from_arg_matches(&matches)?, matches)));
+    let (options, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             let text = error.render();
             let help = !error.use_stderr();
@@ -43,8 +48,16 @@ pub(crate) fn run(arguments: &[OsString], console: &mut Console) -> Result<u8, T
         Command::Status { json } => status::run(&socket, json, console),
         Command::Events(events) => events::run(&socket, &events, console),
         Command::Why { service, json } => why::run(&socket, &service, json, console),
+        Command::Maintenance(host) => maintenance::run(&socket, NodeMode::Maintenance, &host, console),
+        Command::Standby(host) => maintenance::run(&socket, NodeMode::Standby, &host, console),
+        Command::Disarm { span, reason } => disarm::disarm(&socket, span, &reason, console),
+        Command::Arm => disarm::arm(&socket, console),
         Command::AckFence { node, yes_i_am_sure } => ack_fence::run(&socket, &node, yes_i_am_sure, console),
-        Command::Check { file } => check::run(&file, console),
+        Command::Check(check) => check::run(&socket, &check, console),
+        Command::Simulate { config, verbose, .. } => {
+            let written = matches.subcommand_matches("simulate").unwrap_or(&matches);
+            simulate::run(&socket, config.as_ref(), verbose, written, console)
+        }
         Command::Clustat { arguments } => clustat::run(&arguments, &socket, console),
         Command::Clusvcadm { arguments } => clusvcadm::run(&arguments, &socket, console),
         Command::Enable(to) => request::run(&socket, request::Verb::Enable, &to.of, to.to.as_deref(), console),
@@ -54,12 +67,23 @@ pub(crate) fn run(arguments: &[OsString], console: &mut Console) -> Result<u8, T
         Command::Stop(of) => request::run(&socket, request::Verb::Stop, &of, None, console),
         Command::Restart(of) => request::run(&socket, request::Verb::Restart, &of, None, console),
         Command::Freeze(of) => request::run(&socket, request::Verb::Freeze, &of, None, console),
+        Command::Lock => request::about_all(&socket, Request::Lock {}, console),
+        Command::Unlock => request::about_all(&socket, Request::Unlock {}, console),
         Command::Unfreeze(of) => request::run(&socket, request::Verb::Unfreeze, &of, None, console),
     }
 }
 
+/// Connects and gets the picture, and warns if the cluster is not protected.
+fn ask(socket: &Path, console: &mut Console) -> Result<(Client, belay_proto::control::Status), Trouble> {
+    let (client, status) = connect(socket)?;
+    if let Some(warning) = warning::disarmed(&status) {
+        console.tell(&warning);
+    }
+    Ok((client, status))
+}
+
 /// Connects and gets the picture.
-fn ask(socket: &Path) -> Result<(Client, belay_proto::control::Status), Trouble> {
+fn connect(socket: &Path) -> Result<(Client, belay_proto::control::Status), Trouble> {
     let mut client = Client::connect(socket)?;
     let status = client.status()?;
     Ok((client, status))

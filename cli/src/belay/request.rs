@@ -1,6 +1,6 @@
-//! `belay enable`, `disable`, `stop`, `restart`, `relocate`, `migrate`, `freeze` and `unfreeze`.
+//! `belay enable`, `disable`, `stop`, `restart`, `relocate`, `migrate`, `freeze`, `unfreeze`, `lock` and `unlock`.
 
-use super::options::Of;
+use super::options::{Command, Of};
 use super::{ask, no_member, no_service, refused};
 use crate::client::Client;
 use crate::console::{Console, Trouble};
@@ -25,15 +25,44 @@ pub(super) enum Verb {
 }
 
 /// The exit status when the patience with a request is over, as `timeout` has it.
-const STILL_WORKING: u8 = 124;
+pub(super) const STILL_WORKING: u8 = 124;
 
 pub(super) fn run(socket: &Path, verb: Verb, of: &Of, to: Option<&str>, console: &mut Console) -> Result<u8, Trouble> {
-    let (client, status) = ask(socket)?;
-    let service = service_meant(&status, &of.service).map_err(|text| no_service(&text))?;
-    let member = to.map(|name| member_meant(&status, name)).transpose().map_err(|text| no_member(&text))?;
+    let (client, status) = ask(socket, console)?;
+    let request = wanted(verb, &of.service, to, &status)?;
+    let mut patience = Patience::from_environment();
+    patience.wait = of.wait.map(Into::into);
+    if let Some(reconnect) = of.reconnect {
+        patience.reconnect = reconnect.into();
+    }
+    carry_out(client, socket, request, patience, &status, console)
+}
+
+/// The request that a command makes of a cluster like this; none if it is no request.
+pub(super) fn of(command: &Command, status: &Status) -> Result<Option<Request>, Trouble> {
+    let (verb, of, to) = match command {
+        Command::Enable(to) => (Verb::Enable, &to.of, to.to.as_deref()),
+        Command::Relocate(to) => (Verb::Relocate, &to.of, to.to.as_deref()),
+        Command::Migrate(to) => (Verb::Migrate, &to.of, Some(to.to.as_str())),
+        Command::Disable(of) => (Verb::Disable, of, None),
+        Command::Stop(of) => (Verb::Stop, of, None),
+        Command::Restart(of) => (Verb::Restart, of, None),
+        Command::Freeze(of) => (Verb::Freeze, of, None),
+        Command::Unfreeze(of) => (Verb::Unfreeze, of, None),
+        Command::Lock => return Ok(Some(Request::Lock {})),
+        Command::Unlock => return Ok(Some(Request::Unlock {})),
+        _ => return Ok(None),
+    };
+    wanted(verb, &of.service, to, status).map(Some)
+}
+
+fn wanted(verb: Verb, service: &str, to: Option<&str>, status: &Status) -> Result<Request, Trouble> {
+    let service = service_meant(status, service).map_err(|text| no_service(&text))?;
+    let member = to.map(|name| member_meant(status, name)).transpose().map_err(|text| no_member(&text))?;
     let target = member.map(|member| member.id);
-    let request = match (verb, target) {
-        (Verb::Enable, target) => Request::Enable { service, target, by_domain: false },
+    Ok(match (verb, target) {
+        // Our own command asks placement, wherever it is typed.
+        (Verb::Enable, target) => Request::Enable { service, target, by_domain: target.is_none() },
         (Verb::Relocate, target) => Request::Relocate { service, target },
         (Verb::Migrate, Some(target)) => Request::Migrate { service, target },
         (Verb::Migrate, None) => return Err(Trouble::told(2, "belay: a migration needs --to NODE")),
@@ -42,13 +71,13 @@ pub(super) fn run(socket: &Path, verb: Verb, of: &Of, to: Option<&str>, console:
         (Verb::Restart, _) => Request::Restart { service },
         (Verb::Freeze, _) => Request::Freeze { service },
         (Verb::Unfreeze, _) => Request::Unfreeze { service },
-    };
-    let mut patience = Patience::from_environment();
-    patience.wait = of.wait.map(Into::into);
-    if let Some(reconnect) = of.reconnect {
-        patience.reconnect = reconnect.into();
-    }
-    carry_out(client, socket, request, patience, &status, console)
+    })
+}
+
+/// A request about all services.
+pub(super) fn about_all(socket: &Path, request: Request, console: &mut Console) -> Result<u8, Trouble> {
+    let (client, status) = ask(socket)?;
+    carry_out(client, socket, request, Patience::from_environment(), &status, console)
 }
 
 /// Submits a request and tells its outcome in one line.
@@ -62,6 +91,7 @@ pub(super) fn carry_out(
 ) -> Result<u8, Trouble> {
     let subject = match &request {
         Request::AcknowledgeFence { node } => member_name(status, *node),
+        Request::Lock {} | Request::Unlock {} => "the services".to_owned(),
         other => other.service().map(ToString::to_string).unwrap_or_default(),
     };
     let what = format!("{} {subject}", request.verb());
@@ -81,7 +111,13 @@ pub(super) fn carry_out(
 }
 
 /// Tells a verdict. `places`: it was about a service, so where that runs is part of the answer.
-fn report(what: &str, verdict: &Verdict, places: bool, status: &Status, console: &mut Console) -> Result<u8, Trouble> {
+pub(super) fn report(
+    what: &str,
+    verdict: &Verdict,
+    places: bool,
+    status: &Status,
+    console: &mut Console,
+) -> Result<u8, Trouble> {
     let because = if verdict.reason.is_empty() { String::new() } else { format!(" ({})", verdict.reason) };
     match verdict.code {
         Code::Success | Code::Running => {
@@ -104,7 +140,7 @@ fn report(what: &str, verdict: &Verdict, places: bool, status: &Status, console:
 fn next_step(code: Code) -> &'static str {
     match code {
         Code::Quorum => "see which members are missing with: belay status",
-        Code::Again | Code::Deadlock => "try again in a moment",
+        Code::Deadlock => "try again in a moment",
         Code::Frozen => "unfreeze it first",
         Code::NoNode => "see which members are online with: belay status",
         Code::Fencing => "see what is being fenced with: belay status",
@@ -112,6 +148,8 @@ fn next_step(code: Code) -> &'static str {
         Code::Failure | Code::Aborted | Code::Domain | Code::RunningOnOriginal | Code::Warning | Code::Depend => {
             "see how it came to that with: belay why SERVICE"
         }
+        // Its own text says to try again, and the reason when.
+        Code::Again => "",
         Code::Success | Code::Running | Code::Invalid | Code::Permission => "",
     }
 }

@@ -1,11 +1,12 @@
 //! `belay status`: the whole cluster on one screen, what needs a person first.
 
-use super::{ask, json};
+use super::{connect, json};
 use crate::console::{Console, Trouble};
 use crate::names::members_by_id;
 use crate::times::rough;
+use crate::warning;
 use belay_proto::control::{MemberState, MemberStatus, Phase, ServiceStatus, Status};
-use belay_proto::{NodeId, ServiceState, Span, Timestamp};
+use belay_proto::{NodeId, NodeMode, ServiceState, Span, Timestamp};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
@@ -14,7 +15,7 @@ use std::path::Path;
 const FRESH: Span = Span::seconds(5);
 
 pub(super) fn run(socket: &Path, as_json: bool, console: &mut Console) -> Result<u8, Trouble> {
-    let (_, status) = ask(socket)?;
+    let (_, status) = connect(socket)?;
     let text = if as_json { format!("{}\n", json(&status)?) } else { screen(&status, (console.now)(), console.colour) };
     console.print(&text)?;
     Ok(0)
@@ -83,6 +84,9 @@ fn heading(status: &Status, names: &BTreeMap<NodeId, &str>, colour: bool) -> Str
         String::new()
     };
     let _ = writeln!(out, "As seen by {node}{phase}{heard}");
+    if let Some(warning) = warning::disarmed(status) {
+        let _ = writeln!(out, "{}", paint(&warning, Paint::Bad, colour));
+    }
     out
 }
 
@@ -98,6 +102,10 @@ fn members(out: &mut String, status: &Status, colour: bool) {
         }
         if !member.configured {
             notes.push("not in cluster.conf");
+        }
+        // Of a host that is to be empty the detail says so, unless there is something worse to say of it.
+        if member.mode != NodeMode::Active && !member.detail.starts_with(member.mode.word()) {
+            notes.push(member.mode.word());
         }
         if !member.detail.is_empty() {
             notes.push(&member.detail);
@@ -157,6 +165,10 @@ fn service_notes(service: &ServiceStatus, names: &BTreeMap<NodeId, &str>) -> Str
     }
     if let (None, Some(last)) = (service.owner, service.last_owner) {
         notes.push(format!("last on {}", names.get(&last).copied().unwrap_or("an unknown member")));
+    }
+    for copy in &service.copies {
+        let place = names.get(&copy.node).copied().unwrap_or("an unknown member");
+        notes.push(format!("A COPY on {place} {}", copy.fate.words()));
     }
     if let Some(waiting) = &service.waiting {
         notes.push(format!("waits: {waiting}"));

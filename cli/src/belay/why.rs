@@ -16,7 +16,7 @@ use std::path::Path;
 const DEPTH_MAX: usize = 10;
 
 pub(super) fn run(socket: &Path, service: &str, as_json: bool, console: &mut Console) -> Result<u8, Trouble> {
-    let (mut client, status) = ask(socket)?;
+    let (mut client, status) = ask(socket, console)?;
     let service = service_meant(&status, service).map_err(|text| no_service(&text))?;
     let reply: WhyReply = client.call("Why", &WhyParameters { service }, Some(PATIENCE)).map_err(refused)?;
     let text = if as_json { format!("{}\n", json(&reply)?) } else { chain(&reply, &status, console) };
@@ -38,6 +38,10 @@ fn chain(reply: &WhyReply, status: &Status, console: &Console) -> String {
         let _ = write!(out, ", for {} now", rough((console.now)().since(since)));
     }
     out.push('\n');
+    for copy in &service.copies {
+        let place = names.get(&copy.node).copied().unwrap_or("an unknown member");
+        let _ = writeln!(out, "A copy runs on {place}: it {}", copy.fate.words());
+    }
     if let Some(waiting) = &service.waiting {
         let _ = writeln!(out, "It waits: {waiting}");
     }

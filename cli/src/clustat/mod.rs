@@ -2,7 +2,8 @@
 //!
 //! Departures from the original, all of them harmless to scripts: everybody sees the whole configuration, not only
 //! root; services are shown without quorum too, as this host last knew them; attribute values in XML are escaped; a
-//! service that migrates counts as running for `-s`, as it did when the original kept calling it started.
+//! service that migrates counts as running for `-s`, as it did when the original kept calling it started; a lock on the
+//! services is shown, by a line below the quorum or an element, only while there is one.
 
 mod options;
 mod text;
@@ -11,6 +12,7 @@ mod xml;
 use crate::client::{Client, ClientError, advice, describe};
 use crate::console::{Console, Trouble};
 use crate::names;
+use crate::warning;
 use belay_proto::control::{ControlError, Status};
 use belay_proto::{ServiceName, ServiceState};
 use options::{Format, Options, Parsed, Subject};
@@ -98,6 +100,10 @@ fn show(status: &Status, options: &Options, console: &mut Console) -> Result<u8,
         }
         (Subject::Service(name), format) => show_service(status, name, format, console),
         (Subject::Everything, format) => {
+            // The layout has no place for it, and scripts read the layout.
+            if let Some(warning) = warning::disarmed(status).filter(|_| console.hints) {
+                console.tell(&warning);
+            }
             console.print(&match format {
                 Format::Xml => xml::everything(status, &console.zone),
                 Format::Short | Format::Long => {

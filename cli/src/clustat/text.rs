@@ -19,7 +19,11 @@ type Names<'a> = BTreeMap<NodeId, &'a str>;
 /// The full report.
 pub(super) fn everything(status: &Status, long: bool, width: usize, now: Timestamp, zone: &TimeZone) -> String {
     let quorum = if status.quorate { "Quorate" } else { "Inquorate" };
-    let mut out = format!("Cluster Status for {} @ {}\nMember Status: {quorum}\n\n", status.cluster, ctime(now, zone));
+    let mut out = format!("Cluster Status for {} @ {}\nMember Status: {quorum}\n", status.cluster, ctime(now, zone));
+    if status.locked {
+        out.push_str("Resource groups locked\n");
+    }
+    out.push('\n');
     member_header(&mut out, width);
     for member in shown(&status.members) {
         member_row(&mut out, member, width, true);

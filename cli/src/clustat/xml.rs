@@ -30,6 +30,9 @@ pub(super) fn everything(status: &Status, zone: &TimeZone) -> String {
     } else {
         nodes(&mut out, &status.members, true);
     }
+    if status.locked {
+        out.push_str("  <lock locked=\"1\"/>\n");
+    }
     if !status.services.is_empty() {
         groups(&mut out, &status.services, &members_by_id(status), zone);
     }

@@ -1,7 +1,6 @@
 //! `clusvcadm`, with the options, words and exit codes that scripts rely on.
-//!
-//! Not there yet: `-c` (convalesce) and the locks `-l`, `-u`, `-S`. They say so and exit 1.
 
+mod lock;
 mod options;
 
 use crate::client::{Client, ClientError, advice, describe};
@@ -25,6 +24,7 @@ pub fn run(arguments: &[String], socket: &Path, console: &mut Console) -> Result
     }
     match parsed {
         Parsed::Run(options) => ask_for(&options, socket, console),
+        Parsed::Lock(action) => lock::run(action, socket, console),
         Parsed::Usage(complaint) => {
             if let Some(complaint) = complaint {
                 console.tell(&complaint);
@@ -52,7 +52,7 @@ fn ask_for(options: &Options, socket: &Path, console: &mut Console) -> Result<u8
     }
     let group = full_name(&options.group);
     console.print_now(&progress(options.action, &group, target))?;
-    let Some(request) = group.parse().ok().and_then(|service| request(options.action, service, target)) else {
+    let Some(request) = group.parse().ok().and_then(|service| request(options, service, target)) else {
         // A name that no service can have is one that does not exist.
         console.print(&format!("{}\n", Code::NoService.text()))?;
         return Ok(Code::NoService.exit_status());
@@ -112,10 +112,10 @@ fn progress(action: Action, group: &str, target: Option<&MemberStatus>) -> Strin
     }
 }
 
-fn request(action: Action, service: ServiceName, target: Option<&MemberStatus>) -> Option<Request> {
+fn request(options: &Options, service: ServiceName, target: Option<&MemberStatus>) -> Option<Request> {
     let target = target.map(|target| target.id);
-    Some(match action {
-        Action::Enable => Request::Enable { service, target, by_domain: false },
+    Some(match options.action {
+        Action::Enable => Request::Enable { service, target, by_domain: options.follow },
         Action::Disable => Request::Disable { service },
         Action::Stop => Request::Stop { service },
         Action::Restart => Request::Restart { service },
@@ -123,6 +123,7 @@ fn request(action: Action, service: ServiceName, target: Option<&MemberStatus>) 
         Action::Migrate => Request::Migrate { service, target: target? },
         Action::Freeze => Request::Freeze { service },
         Action::Unfreeze => Request::Unfreeze { service },
+        Action::Convalesce => Request::Convalesce { service },
     })
 }
 

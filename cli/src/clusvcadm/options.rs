@@ -14,8 +14,10 @@ usage: clusvcadm [command]
   -M <service> -m <member>    Migrate the VM <service> to <member> while it runs
   -Z <service>                Freeze <service>: leave it untouched until -U
   -U <service>                Unfreeze <service>
-  -c <service>                Convalesce <service> (not there yet)
-  -l, -u, -S                  Lock, unlock, show the lock (not there yet)
+  -c <service>                Convalesce <service>: start the parts that were left stopped (a VM has none)
+  -l                          Lock all services: start nothing until -u, but what dies where it runs
+  -u                          Unlock them
+  -S                          Show whether they are locked
 
   -m, -n <member>             The member for -e, -r and -M
   -q                          Print no result
@@ -37,6 +39,7 @@ pub(super) enum Action {
     Migrate,
     Freeze,
     Unfreeze,
+    Convalesce,
 }
 
 impl Action {
@@ -50,6 +53,7 @@ impl Action {
             'M' => Self::Migrate,
             'Z' => Self::Freeze,
             'U' => Self::Unfreeze,
+            'c' => Self::Convalesce,
             _ => return None,
         })
     }
@@ -65,6 +69,7 @@ impl Action {
             Self::Migrate => "migrate",
             Self::Freeze => "freezing",
             Self::Unfreeze => "unfreezing",
+            Self::Convalesce => "convalescing",
         }
     }
 }
@@ -75,12 +80,23 @@ pub(super) struct Options {
     pub(super) action: Action,
     pub(super) group: String,
     pub(super) target: Option<String>,
+    /// `-F`: where the failover domain wants it.
+    pub(super) follow: bool,
+}
+
+/// What to do about the lock on all services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LockAction {
+    Lock,
+    Unlock,
+    Show,
 }
 
 /// What a command line comes to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Parsed {
     Run(Options),
+    Lock(LockAction),
     Usage(Option<String>),
     Version,
     /// Something that cannot be done, and why.
@@ -104,12 +120,12 @@ pub(super) fn parse(arguments: &[String]) -> (Parsed, bool) {
                 target = Some(member);
                 continue;
             }
-            Found::Flag('l') => Parsed::Wrong("Lock operation failed\n(locking is not there yet)"),
-            Found::Flag('u') => Parsed::Wrong("Unlock operation failed\n(locking is not there yet)"),
-            Found::Flag('S') => Parsed::Wrong("Query operation failed\n(locking is not there yet)"),
+            Found::Flag('l') => Parsed::Lock(LockAction::Lock),
+            Found::Flag('u') => Parsed::Lock(LockAction::Unlock),
+            Found::Flag('S') => Parsed::Lock(LockAction::Show),
             Found::Flag('v') => Parsed::Version,
             Found::Value(letter, group) => {
-                action = Some((Action::of(letter), group));
+                action = Action::of(letter).map(|action| (action, group));
                 continue;
             }
             other => Parsed::Usage(complaint("clusvcadm", &other)),
@@ -119,8 +135,7 @@ pub(super) fn parse(arguments: &[String]) -> (Parsed, bool) {
     let parsed = match action {
         _ if follow && target.is_some() => Parsed::Wrong("Cannot use '-F' with '-n' or '-m'"),
         None => Parsed::Usage(None),
-        Some((None, _)) => Parsed::Wrong("Convalescing is not there yet: a VM has no parts that could be left stopped"),
-        Some((Some(action), group)) => Parsed::Run(Options { action, group, target }),
+        Some((action, group)) => Parsed::Run(Options { action, group, target, follow }),
     };
     (parsed, quiet)
 }
@@ -135,14 +150,15 @@ mod tests {
 
     #[test]
     fn the_last_action_wins_and_both_letters_name_the_target() {
-        let expected = Options { action: Action::Relocate, group: "web".into(), target: Some("node2".into()) };
+        let expected =
+            Options { action: Action::Relocate, group: "web".into(), target: Some("node2".into()), follow: false };
         assert_eq!(read("-e db -m node1 -r web -n node2"), Parsed::Run(expected));
     }
 
     #[test]
     fn following_the_domain_and_naming_a_member_exclude_each_other() {
         assert_eq!(read("-e web -F -m node1"), Parsed::Wrong("Cannot use '-F' with '-n' or '-m'"));
-        assert!(matches!(read("-e web -F"), Parsed::Run(Options { target: None, .. })));
+        assert!(matches!(read("-e web -F"), Parsed::Run(Options { target: None, follow: true, .. })));
     }
 
     #[test]
@@ -154,7 +170,8 @@ mod tests {
 
     #[test]
     fn a_lock_is_asked_for_at_once_and_the_rest_is_ignored() {
-        assert!(matches!(read("-l -e web"), Parsed::Wrong(text) if text.starts_with("Lock operation failed")));
+        assert_eq!(read("-l -e web"), Parsed::Lock(LockAction::Lock));
+        assert_eq!(read("-e web -u -l"), Parsed::Lock(LockAction::Unlock));
     }
 
     #[test]

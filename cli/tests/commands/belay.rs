@@ -98,6 +98,8 @@ fn a_request_is_reported_in_one_line() {
         ("belay_running", Code::Running, "", "belay enable vm:guest1"),
         ("belay_no_quorum", Code::Quorum, "", "belay disable web"),
         ("belay_failure", Code::Failure, "the definition is not XML", "belay restart vm:guest1"),
+        ("belay_locked", Code::Again, "the services are locked; unlock them with: belay unlock", "belay enable guest1"),
+        ("belay_lock", Code::Success, "", "belay lock"),
         ("belay_no_service", Code::Success, "", "belay stop nosuch"),
         ("belay_wrong_kind", Code::Success, "", "belay stop service:guest1"),
         ("belay_no_member", Code::Success, "", "belay migrate vm:guest1 --to node9"),
@@ -113,7 +115,7 @@ fn each_verb_asks_for_what_it_says() {
     let world = World::new(Script::new(alpha()));
     let guest = || "vm:guest1".parse().unwrap();
     for (line, request) in [
-        ("belay enable guest1", Request::Enable { service: guest(), target: None, by_domain: false }),
+        ("belay enable guest1", Request::Enable { service: guest(), target: None, by_domain: true }),
         ("belay enable guest1 --to 2", Request::Enable { service: guest(), target: Some(NodeId(2)), by_domain: false }),
         ("belay disable guest1", Request::Disable { service: guest() }),
         ("belay stop guest1", Request::Stop { service: guest() }),
@@ -122,6 +124,8 @@ fn each_verb_asks_for_what_it_says() {
         ("belay migrate guest1 --to node2", Request::Migrate { service: guest(), target: NodeId(2) }),
         ("belay freeze guest1", Request::Freeze { service: guest() }),
         ("belay unfreeze guest1", Request::Unfreeze { service: guest() }),
+        ("belay lock", Request::Lock {}),
+        ("belay unlock", Request::Unlock {}),
     ] {
         assert_eq!(run(world.socket(), 80, line).status, 0, "{line}");
         assert_eq!(world.daemon.submitted.lock().unwrap().pop().unwrap().request, request, "{line}");

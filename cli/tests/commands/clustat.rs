@@ -55,6 +55,17 @@ fn xml_has_the_attributes_that_scripts_read() {
 }
 
 #[test]
+fn a_lock_is_shown_only_while_there_is_one() {
+    let mut status = alpha();
+    status.locked = true;
+    snapshot("clustat_locked", status.clone(), 80, "clustat");
+    let xml = |status| run(World::new(Script::new(status)).socket(), 80, "clustat -x").out;
+    let (locked, unlocked) = (xml(status), xml(alpha()));
+    assert_eq!(locked.replace("  <lock locked=\"1\"/>\n", ""), unlocked);
+    assert_ne!(locked, unlocked);
+}
+
+#[test]
 fn one_member_is_told_with_its_exit_status() {
     snapshot("clustat_member_online", alpha(), 80, "clustat -m node1.example.com");
     snapshot("clustat_member_offline", alpha(), 80, "clustat -m node3.example.com");

@@ -24,7 +24,7 @@ fn each_action_is_asked_for_and_reported_in_the_references_words() {
             "clusvcadm_enable_follow",
             1,
             "clusvcadm -e web -F",
-            Request::Enable { service: web(), target: None, by_domain: false },
+            Request::Enable { service: web(), target: None, by_domain: true },
         ),
         (
             "clusvcadm_enable_on",
@@ -50,6 +50,9 @@ fn each_action_is_asked_for_and_reported_in_the_references_words() {
         ),
         ("clusvcadm_freeze", 1, "clusvcadm -Z web", Request::Freeze { service: web() }),
         ("clusvcadm_unfreeze", 1, "clusvcadm -U web", Request::Unfreeze { service: web() }),
+        ("clusvcadm_convalesce", 1, "clusvcadm -c web", Request::Convalesce { service: web() }),
+        ("clusvcadm_lock", 0, "clusvcadm -l", Request::Lock {}),
+        ("clusvcadm_unlock", 0, "clusvcadm -u -e web", Request::Unlock {}),
     ] {
         assert_eq!(snapshot(name, Code::Success, owner, line), Some(request), "{line}");
     }
@@ -95,19 +98,45 @@ fn a_migration_needs_a_target_that_is_online() {
 }
 
 #[test]
-fn help_mistakes_and_what_is_not_there_yet() {
+fn help_and_mistakes() {
     for (name, line) in [
         ("clusvcadm_help", "clusvcadm -h"),
         ("clusvcadm_nothing", "clusvcadm"),
         ("clusvcadm_mistake", "clusvcadm -k"),
         ("clusvcadm_follow_and_member", "clusvcadm -e web -F -m node1.example.com"),
-        ("clusvcadm_convalesce", "clusvcadm -c web"),
-        ("clusvcadm_lock", "clusvcadm -l"),
-        ("clusvcadm_unlock", "clusvcadm -u"),
-        ("clusvcadm_show_lock", "clusvcadm -S"),
     ] {
         assert_eq!(snapshot(name, Code::Success, 0, line), None, "{line}");
     }
+}
+
+#[test]
+fn a_vm_has_no_parts_to_convalesce_which_counts_as_success_while_it_runs() {
+    snapshot("clusvcadm_convalesce_vm", Code::Running, 0, "clusvcadm -c vm:guest1");
+    snapshot("clusvcadm_convalesce_stopped", Code::Invalid, 0, "clusvcadm -c vm:guest1");
+}
+
+#[test]
+fn the_lock_is_shown_as_the_quorate_state_has_it() {
+    for (name, quorate, locked) in [
+        ("clusvcadm_show_lock", true, true),
+        ("clusvcadm_show_no_lock", true, false),
+        ("clusvcadm_show_lock_inquorate", false, true),
+    ] {
+        let mut status = alpha();
+        (status.quorate, status.locked) = (quorate, locked);
+        let world = World::new(Script::new(status));
+        insta::assert_snapshot!(name, run(world.socket(), 80, "clusvcadm -S").to_string());
+        assert!(world.daemon.submitted.lock().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn a_lock_that_fails_says_so_and_why() {
+    let mut script = Script::new(alpha());
+    script.verdict = verdict(Code::Failure, "this host cannot write its store", 0);
+    let world = World::new(script);
+    insta::assert_snapshot!("clusvcadm_lock_failed", run(world.socket(), 80, "clusvcadm -l").to_string());
+    insta::assert_snapshot!("clusvcadm_unlock_failed", run(world.socket(), 80, "clusvcadm -u").to_string());
 }
 
 #[test]

@@ -5,4 +5,6 @@
 mod belay;
 mod clustat;
 mod clusvcadm;
+mod modes;
+mod simulate;
 mod support;

@@ -47,6 +47,7 @@ pub(crate) fn service(name: &str, state: ServiceState, owner: u32, last: u32) ->
         transition: Some(Timestamp(1_331_027_891_000)),
         epoch: OwnershipEpoch(3),
         waiting: None,
+        copies: Vec::new(),
     }
 }
 
@@ -120,15 +121,27 @@ pub(crate) struct Script {
     pub(crate) status: Status,
     pub(crate) verdict: Verdict,
     pub(crate) events: Vec<HistoryEvent>,
+    /// The state to rehearse on.
+    pub(crate) snapshot: String,
     /// Takes requests and dies before it answers.
     pub(crate) dies: bool,
+    /// Takes requests and does not answer them, as while a host is being emptied.
+    pub(crate) hangs: bool,
     /// So many requests are told first that there is no quorum yet.
     pub(crate) joining: usize,
 }
 
 impl Script {
     pub(crate) fn new(status: Status) -> Self {
-        Self { status, verdict: verdict(Code::Success, "", 1), events: Vec::new(), dies: false, joining: 0 }
+        Self {
+            status,
+            verdict: verdict(Code::Success, "", 1),
+            events: Vec::new(),
+            snapshot: String::new(),
+            dies: false,
+            hangs: false,
+            joining: 0,
+        }
     }
 }
 
@@ -171,6 +184,9 @@ fn answer(
             submitted.push(parameters);
             if submitted.len() <= script.joining {
                 drop(answer.send(verdict(Code::Quorum, "this host is not in a quorate view", 0)));
+            } else if script.hangs {
+                // Dropped, it would say that the daemon stops.
+                std::mem::forget(answer);
             } else if !script.dies {
                 drop(answer.send(script.verdict.clone()));
             }
@@ -179,6 +195,7 @@ fn answer(
             let found = script.status.services.iter().find(|s| s.name == service);
             drop(answer.send(found.map(|s| WhyReply { service: s.clone(), chain: script.events.clone() })));
         }
+        ControlQuery::Snapshot(answer) => drop(answer.send(script.snapshot.clone())),
         ControlQuery::Events { answer, .. } => drop(answer.send((script.events.clone(), feed.subscribe()))),
     }
 }

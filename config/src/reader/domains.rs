@@ -53,12 +53,50 @@ fn domain(element: Xml<'_>, name: &str, nodes: &Members, findings: &mut Findings
         }
         members.extend(id.map(|id| (id, priority)));
     }
-    if restricted && seen.is_empty() {
-        findings
-            .warning(xml::tag(element), format!("failover domain {} is restricted to no node", quoted(name)))
-            .help("what is in it can start nowhere");
+    let domain = FailoverDomain { name: name.to_owned(), ordered, restricted, nofailback, members };
+    if seen.is_empty() {
+        nobody(element, &domain, findings);
+    } else {
+        flags(element, &domain, findings);
     }
-    FailoverDomain { name: name.to_owned(), ordered, restricted, nofailback, members }
+    domain
+}
+
+/// No node, or none that exists.
+fn nobody(element: Xml<'_>, domain: &FailoverDomain, findings: &mut Findings<'_>) {
+    let name = quoted(&domain.name);
+    if domain.restricted {
+        findings
+            .warning(xml::tag(element), format!("failover domain {name} is restricted to no node"))
+            .help("what is in it can start nowhere");
+    } else {
+        findings
+            .warning(xml::tag(element), format!("failover domain {name} has no node: it has no effect"))
+            .help("name nodes with <failoverdomainnode name=\"…\"/>");
+    }
+}
+
+/// Flags and priorities that say nothing about the domain as it is.
+fn flags(element: Xml<'_>, domain: &FailoverDomain, findings: &mut Findings<'_>) {
+    let name = quoted(&domain.name);
+    // Configuration tools give the same priority to each node of a domain without an order; nothing is lost by that.
+    let same = domain.members.windows(2).all(|pair| pair[0].1 == pair[1].1);
+    let values = Values::of(element, findings);
+    let (ordered_at, nofailback_at) = (values.at("ordered"), values.at("nofailback"));
+    if !domain.ordered && !same {
+        findings
+            .warning(
+                xml::tag(element),
+                format!("the priorities of failover domain {name} have no effect: it is not ordered"),
+            )
+            .help("write ordered=\"1\" to prefer nodes with lower numbers");
+    }
+    if let Some(at) = ordered_at.filter(|_| domain.ordered && same && domain.members.len() > 1) {
+        findings.info(at, format!("all nodes of the ordered failover domain {name} have the same priority"));
+    }
+    if let Some(at) = nofailback_at.filter(|_| domain.nofailback && !domain.ordered) {
+        findings.info(at, format!("nofailback has no effect: failover domain {name} is not ordered"));
+    }
 }
 
 /// The member that a `failoverdomainnode` names, letter by letter as the original compared; without an id if the member
@@ -85,22 +123,23 @@ fn node<'a>(
     None
 }
 
-/// `@priority`, 1 to 100; 0 for what is not, and that comes before 1, as in the original.
+/// `@priority`, 1 to 100, lower first; 0 for what is none, and that comes last. In the original it came first, so that a
+/// forgotten or a mistyped priority made a node the best; in its central mode it came last.
 fn priority(element: Xml<'_>, ordered: bool, findings: &mut Findings<'_>) -> u8 {
     let mut values = Values::of(element, findings);
     let Some(value) = values.text("priority") else {
         if ordered {
-            findings
-                .info(xml::tag(element), "without a priority this node comes first in the ordered domain")
-                .help("write priority=\"1\" for the best place to priority=\"100\" for the last");
+            findings.info(xml::tag(element), "without a priority this node comes last in the ordered domain").help(
+                "write priority=\"1\" for the best place to priority=\"100\" for the last; RHCS took none for the best",
+            );
         }
         return 0;
     };
     let number = value.value.trim().parse::<u8>().ok().filter(|number| (1..=100).contains(number));
     if number.is_none() {
         findings
-            .warning(value.at, format!("priority={} is not from 1 to 100: this node comes first", quoted(value.value)))
-            .help("1 is the best place, 100 the last");
+            .warning(value.at, format!("priority={} is not from 1 to 100: this node comes last", quoted(value.value)))
+            .help("1 is the best place, 100 the last; RHCS took such a number for 0, better than 1");
     }
     number.unwrap_or(0)
 }

@@ -4,6 +4,7 @@
 //! their fence methods, [`domains`] the failover domains, [`vms`] the virtual machines. Each part reads what it
 //! understands and hands every element to [`schema`], which reports the rest. Nothing stops at the first finding.
 
+mod apart;
 mod depend;
 mod domains;
 mod fencing;
@@ -12,9 +13,12 @@ mod machine;
 mod members;
 mod not_xml;
 mod placement;
+mod room;
+mod rules;
 mod schema;
 mod sizes;
 mod tables;
+mod together;
 mod values;
 mod vms;
 mod xml;
@@ -23,6 +27,7 @@ use crate::model::{Cluster, Validated};
 use crate::reading::Reading;
 use crate::source::Source;
 use findings::Findings;
+use rules::Rules;
 use values::Values;
 use xml::Xml;
 
@@ -100,8 +105,9 @@ fn cluster(root: Xml<'_>, findings: &mut Findings<'_>) -> Cluster {
     let failover_domains = domains::read(&parts.rm, &members, findings);
     let (mut vms, elements) = vms::read(&parts.rm, &members, &failover_domains, findings);
     depend::read(&mut vms, &elements, findings);
-    let (placement, _rules) = placement::read(&parts.rm, &vms, findings);
-    Cluster {
+    let (placement, places) = placement::read(&parts.rm, &vms, findings);
+    let whole = members.complete();
+    let cluster = Cluster {
         name,
         version,
         nodes: members.into_nodes(),
@@ -112,7 +118,9 @@ fn cluster(root: Xml<'_>, findings: &mut Findings<'_>) -> Cluster {
         failover_domains,
         placement,
         vms,
-    }
+    };
+    rules::check(&Rules { cluster: &cluster, places: &places, elements: &elements }, whole, findings);
+    cluster
 }
 
 /// `cluster/@name` and `cluster/@config_version`.

@@ -17,6 +17,9 @@ const MOST_VCPUS_A_CPU: u32 = 1000;
 /// Beyond what any host can do side by side.
 const MOST_AT_ONCE: u32 = 10_000;
 
+/// Rules are compared with each other, here and at each decision of the engine.
+const MOST_RULES: usize = 1000;
+
 /// `rm/placement`, and for each rule where it is written.
 pub(super) fn read<'a>(
     rm: &[Xml<'a>],
@@ -45,6 +48,11 @@ pub(super) fn read<'a>(
             findings
                 .error(at, format!("rule {} exists already", quoted(&rule.name)))
                 .help(format!("the other one is in line {other}; messages tell rules apart by their names"));
+        } else if placement.affinities.len() >= MOST_RULES {
+            findings
+                .error(xml::tag(element), format!("there are more than {MOST_RULES} rules"))
+                .help("one rule can name many VMs: join rules that say the same");
+            break;
         } else if rule.vms.len() >= 2 {
             placement.affinities.push(rule);
             places.push(element);

@@ -159,10 +159,18 @@ fn restarts(values: &mut Values<'_, '_, '_>, vm: &mut Vm) {
     vm.max_restarts = max_restarts(values);
     vm.restart_expire_time = values.span("restart_expire_time").unwrap_or(Span::ZERO);
     let counts = matches!(vm.recovery, Recovery::Restart | Recovery::RestartDisable);
+    let written_zero = vm.restart_expire_time.is_zero()
+        && values.text("restart_expire_time").is_some_and(|value| value.value.parse::<Span>().is_ok());
     let (max_at, expire_at) = (values.at("max_restarts"), values.at("restart_expire_time"));
     match (max_at, expire_at) {
         (Some(at), _) if vm.max_restarts > 0 && !counts => {
             values.findings().info(at, "max_restarts has no effect: this VM is never restarted in place");
+        }
+        (Some(_), Some(at)) if vm.max_restarts > 0 && written_zero => {
+            values
+                .findings()
+                .warning(at, "restart_expire_time is 0: restarts are never forgotten")
+                .help("once max_restarts is reached, each failure moves the VM; write a window such as 10m");
         }
         (Some(at), _) if vm.max_restarts > 0 && vm.restart_expire_time.is_zero() => {
             values

@@ -47,28 +47,62 @@ fn an_unknown_node_is_left_out() {
 #[test]
 fn a_restricted_domain_without_a_node_confines_to_nowhere() {
     assert_eq!(said(&domain("restricted='1'", "")), ["warning: failover domain 'Pref' is restricted to no node"]);
-    assert_eq!(said(&domain("", "")), Vec::<String>::new());
+    let unknown = "<failoverdomainnode name='x1'/><failoverdomainnode name='x2'/>";
+    let all = said(&domain("restricted='1'", unknown));
+    assert_eq!(all.len(), 3, "{all:?}");
+    assert!(all.contains(&"warning: failover domain 'Pref' is restricted to no node".to_owned()));
+}
+
+#[test]
+fn a_domain_of_nobody_has_no_effect() {
+    assert_eq!(found(&domain("", "")), ["8:22: warning: failover domain 'Pref' has no node: it has no effect"]);
+    assert!(
+        said(&domain("ordered='1'", "<failoverdomainnode name='x'/>")).iter().any(|said| said.contains("no effect"))
+    );
+}
+
+#[test]
+fn flags_that_say_nothing_about_the_domain_are_pointed_out() {
+    let two = |one: u8, other: u8| {
+        format!("<failoverdomainnode name='n1' priority='{one}'/><failoverdomainnode name='n2' priority='{other}'/>")
+    };
+    let unordered = "warning: the priorities of failover domain 'Pref' have no effect: it is not ordered";
+    assert_eq!(said(&domain("", &two(1, 2))), [unordered]);
+    assert_eq!(said(&domain("ordered='0' restricted='1'", &two(1, 2))), [unordered]);
+    assert_eq!(said(&domain("", &two(1, 1))), Vec::<String>::new(), "configuration tools write that");
+    let same = "info: all nodes of the ordered failover domain 'Pref' have the same priority";
+    assert_eq!(said(&domain("ordered='1'", &two(7, 7))), [same]);
+    assert_eq!(said(&domain("ordered='1'", N1)), Vec::<String>::new(), "one node needs no order");
+    let failback = "info: nofailback has no effect: failover domain 'Pref' is not ordered";
+    assert_eq!(said(&domain("nofailback='1'", N1)), [failback]);
+    assert_eq!(said(&domain("nofailback='1' ordered='1'", &two(1, 2))), Vec::<String>::new());
 }
 
 #[test]
 fn nodes_and_domains_are_written_once() {
     let text = domain("", &format!("{N1}{N1}"));
     assert_eq!(said(&text), ["error: 'n1' is in failover domain 'Pref' already"]);
-    let twice = with_rm("<failoverdomains>\n<failoverdomain name='a'/>\n<failoverdomain name='A'/></failoverdomains>");
+    let named = |name| format!("\n<failoverdomain name='{name}'>{N1}</failoverdomain>");
+    let twice = with_rm(&format!("<failoverdomains>{}{}</failoverdomains>", named("a"), named("A")));
     assert_eq!(found(&twice), ["10:17: error: failover domain 'A' exists already"]);
 }
 
 #[test]
-fn priorities_are_from_1_to_100_and_anything_else_comes_first() {
-    for bad in ["0", "101", "-1", "first", "256"] {
+fn priorities_are_from_1_to_100_and_what_is_none_comes_last() {
+    for bad in ["0", "101", "-1", "256", "99999999999999999999", "first", "1.5"] {
         let text = domain("ordered='1'", &format!("<failoverdomainnode name='n1' priority='{bad}'/>"));
-        assert_eq!(said(&text), [format!("warning: priority='{bad}' is not from 1 to 100: this node comes first")]);
+        assert_eq!(said(&text), [format!("warning: priority='{bad}' is not from 1 to 100: this node comes last")]);
         assert_eq!(model(&text).failover_domains["pref"].members, [(NodeId(1), 0)]);
+    }
+    for (text, priority) in [("1", 1), ("100", 100), (" 7 ", 7), ("007", 7)] {
+        let text = domain("ordered='1'", &format!("<failoverdomainnode name='n1' priority='{text}'/>"));
+        assert_eq!(said(&text), Vec::<String>::new());
+        assert_eq!(model(&text).failover_domains["pref"].members, [(NodeId(1), priority)]);
     }
     let none = "<failoverdomainnode name='n1'/>";
     assert_eq!(
         said(&domain("ordered='1'", none)),
-        ["info: without a priority this node comes first in the ordered domain"]
+        ["info: without a priority this node comes last in the ordered domain"]
     );
     assert_eq!(said(&domain("ordered='0'", none)), Vec::<String>::new());
 }

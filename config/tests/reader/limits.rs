@@ -55,3 +55,29 @@ fn a_file_of_wrong_names_is_not_compared_for_ever() {
     let reading = read("f", &text);
     assert!(reading.cluster.is_some_and(|cluster| cluster.nodes.len() == 19_999));
 }
+
+#[test]
+fn a_circle_of_all_vms_is_named_in_part() {
+    let vms: String =
+        (0..20_000).map(|i| format!("<vm name='v{i}' path='/v' depend='vm:v{}'/>", (i + 1) % 20_000)).collect();
+    let said = said(&with(&format!("<rm>{vms}</rm>")));
+    assert_eq!(said.len(), 1);
+    assert!(said[0].ends_with("-> vm:v39 -> … -> vm:v0") && said[0].len() < 600, "{}", said[0]);
+}
+
+#[test]
+fn rules_without_end_are_refused_and_large_ones_are_compared() {
+    let vms: String = (0..1200).map(|i| format!("<vm name='v{i}' path='/v'/>")).collect();
+    let pairs: String = (0..1001).map(|i| format!("<affinity name='r{i}' vms='v{i} v{}'/>", i + 1)).collect();
+    let text = with(&format!("<rm>{vms}<placement>{pairs}</placement></rm>"));
+    assert_eq!(said(&text), ["error: there are more than 1000 rules"]);
+    let all: String = (0..600).map(|i| format!(" v{i}")).collect();
+    let rule = |i: usize| {
+        let (kind, required) = [("affinity", 1), ("anti-affinity", 1), ("affinity", 0), ("anti-affinity", 0)][i % 4];
+        format!("<{kind} name='r{i}' required='{required}' vms='{all}'/>")
+    };
+    let web: String = (0..80).map(rule).collect();
+    let said = said(&with(&format!("<rm>{vms}<placement>{web}</placement></rm>")));
+    assert!(said[0].contains("but a chain of other rules keeps them together"), "{}", said[0]);
+    assert_eq!(said.len(), 80, "each is named, and the required ones for being apart are too many for the hosts too");
+}

@@ -1,6 +1,8 @@
 //! What the reader says about a `cluster.conf`, rule by rule.
 
 #[cfg(test)]
+mod accepted;
+#[cfg(test)]
 mod depend;
 #[cfg(test)]
 mod domains;
@@ -19,6 +21,8 @@ mod properties;
 #[cfg(test)]
 mod rendering;
 #[cfg(test)]
+mod rules;
+#[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod sizes;
@@ -26,6 +30,8 @@ mod sizes;
 mod unknown;
 #[cfg(test)]
 mod vms;
+#[cfg(test)]
+mod written;
 
 use belay_config::{Cluster, read};
 

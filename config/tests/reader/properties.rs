@@ -9,17 +9,20 @@ use proptest::sample::Index;
 fn full() -> String {
     with(
         "<cman two_node=\"0\" expected_votes=\"3\" transport=\"udpu\"/>
-<fence_daemon post_join_delay=\"3\" post_fail_delay=\"0\" clean_start=\"0\"/>
+<fence_daemon post_join_delay=\"3\" post_fail_delay=\"0\" daemon_grace=\"1m\" clean_start=\"0\"/>
 <rm log_level=\"5\"><failoverdomains><failoverdomain name=\"One\" ordered=\"1\" restricted=\"1\" nofailback=\"0\">
 <failoverdomainnode name=\"n1\" priority=\"1\"/><failoverdomainnode name=\"n2\" priority=\"2\"/></failoverdomain></failoverdomains>
-<vm name=\"wéb\" domain=\"one\" path=\"/a:/b\" autostart=\"0\" exclusive=\"1\" recovery=\"restart\" max_restarts=\"2\"
+<vm name=\"wéb\" domain=\"one\" path=\"/a:/b\" autostart=\"0\" exclusive=\"0\" recovery=\"restart\" max_restarts=\"2\"
  restart_expire_time=\"10m\" migrate=\"live\" migration_mapping=\"n1:x,n2:y\" use_virsh=\"1\" no_kill=\"1\"><action name=\"start\" timeout=\"9\"/></vm>
+<placement overcommit=\"0\" cpu_ratio=\"4\" max_starts=\"8\" max_migrations=\"2\">
+<affinity name=\"near\" vms=\"wéb, db\" required=\"1\"/><anti-affinity name=\"far\" vms=\"vm:db vm:mail\" required=\"1\"/></placement>
+<vm name=\"mail\" path=\"/a\" priority=\"5\" depend=\"vm:db\" depend_mode=\"soft\" guest_shutdown=\"stop\" memory=\"2G\" vcpus=\"4\"/>
 <vm name=\"db\" xmlfile=\"/a/db.xml\" hypervisor_uri=\"qemu:///system\" migration_uri=\"qemu+ssh://%s/system\" tunnelled=\"1\"/>
 <service name=\"s\"><ip address=\"10.0.0.1\"/></service></rm><totem token=\"1000\"/>",
     )
 }
 
-fn sound(reading: &Reading, text: &str) -> Result<(), TestCaseError> {
+pub(crate) fn sound(reading: &Reading, text: &str) -> Result<(), TestCaseError> {
     let errors = reading.of(Severity::Error).count();
     prop_assert_eq!(reading.cluster.is_none(), errors > 0, "a model is held back only with a reason");
     let lines: Vec<&str> = text.split('\n').collect();
@@ -40,7 +43,7 @@ fn sound(reading: &Reading, text: &str) -> Result<(), TestCaseError> {
 }
 
 /// Cuts out, doubles or overwrites a piece of the text.
-fn mutate(text: &str, changes: &[(Index, Index, u8, String)]) -> String {
+pub(crate) fn mutate(text: &str, changes: &[(Index, Index, u8, String)]) -> String {
     let mut text = text.to_owned();
     for (at, length, how, piece) in changes {
         let place =

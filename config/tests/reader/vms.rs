@@ -44,7 +44,7 @@ fn attributes_that_are_not_given_have_the_originals_defaults() {
 #[test]
 fn every_attribute_that_is_acted_on_reaches_the_model() {
     let text = with_rm(
-        "<failoverdomains><failoverdomain name='One'/></failoverdomains>
+        "<failoverdomains><failoverdomain name='One'><failoverdomainnode name='n1'/></failoverdomain></failoverdomains>
          <vm name='web' domain='one' autostart='0' exclusive='2' recovery='restart-disable' max_restarts='3'
              restart_expire_time='1h30m' use_virsh='1' path='/a:/b/' migrate='pause' tunnelled='yes'
              migration_mapping='n1:t1, n2:fe80::2' hypervisor='qemu' hypervisor_uri='qemu:///system'
@@ -119,6 +119,14 @@ fn restarts_are_counted_within_a_window() {
         ("max_restarts='2'", vec!["info: without restart_expire_time, restarts count for ever"]),
         ("restart_expire_time='600'", vec!["info: restart_expire_time has no effect without max_restarts"]),
         ("max_restarts='0' restart_expire_time='0'", vec![]),
+        (
+            "max_restarts='2' restart_expire_time='0'",
+            vec!["warning: restart_expire_time is 0: restarts are never forgotten"],
+        ),
+        (
+            "max_restarts='2' restart_expire_time='0h'",
+            vec!["warning: restart_expire_time is 0: restarts are never forgotten"],
+        ),
         ("max_restarts='-1'", vec!["info: max_restarts='-1' means no limit, like 0"]),
         (
             "recovery='relocate' max_restarts='2' restart_expire_time='9'",

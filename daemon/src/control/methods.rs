@@ -4,7 +4,8 @@ use super::message::{Call, CallError, ServiceError, reply};
 use super::peer::Peer;
 use super::{ControlQuery, EventFeed};
 use belay_proto::control::{
-    ControlError, EventsParameters, EventsReply, INTERFACE, INTERFACE_NAME, SubmitParameters, WhyParameters,
+    ControlError, EventsParameters, EventsReply, INTERFACE, INTERFACE_NAME, SnapshotReply, SubmitParameters,
+    WhyParameters,
 };
 use belay_proto::{RequestId, ServiceName};
 use serde::de::DeserializeOwned;
@@ -45,6 +46,7 @@ pub(super) async fn answer(call: &Call, peer: &Peer, backend: &Backend) -> Resul
         }
         (INTERFACE_NAME, "Status") => Ok(Answer::Once(reply(&backend.ask(ControlQuery::Status).await?, false))),
         (INTERFACE_NAME, "Submit") => backend.submit(parameters, peer).await,
+        (INTERFACE_NAME, "Snapshot") => backend.snapshot(peer).await,
         (INTERFACE_NAME, "Why") => backend.why(parameters).await,
         (INTERFACE_NAME, "Events") => backend.events(parameters, call.more).await,
         (SERVICE_INTERFACE_NAME | INTERFACE_NAME, _) => {
@@ -94,6 +96,15 @@ impl Backend {
         let found = self.ask(|answer| ControlQuery::Why { service, answer }).await?;
         let found = found.ok_or(ControlError::NoSuchService { name })?;
         Ok(Answer::Once(reply(&found, false)))
+    }
+
+    /// Passwords are part of it: not for everybody who may look.
+    async fn snapshot(&self, peer: &Peer) -> Result<Answer, CallError> {
+        if !peer.operator {
+            return Err(ControlError::PermissionDenied {}.into());
+        }
+        let snapshot = self.ask(ControlQuery::Snapshot).await?;
+        Ok(Answer::Once(reply(&SnapshotReply { snapshot }, false)))
     }
 
     async fn events(&self, parameters: &Value, more: bool) -> Result<Answer, CallError> {

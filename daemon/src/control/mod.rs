@@ -52,6 +52,8 @@ pub enum ControlQuery {
         /// Where the answer goes; `None` if there is no such service.
         answer: oneshot::Sender<Option<WhyReply>>,
     },
+    /// The whole state, to rehearse on.
+    Snapshot(oneshot::Sender<String>),
     /// The history's newest events, and all that follow.
     Events {
         /// Which ones of those that are there; the server itself picks the right ones of those that follow.

@@ -187,6 +187,9 @@ impl Shell {
                 // Whoever asked may have gone: that is no concern of ours, here and below.
                 let _ = answer.send(self.node.status(now()));
             }
+            ControlQuery::Snapshot(answer) => {
+                let _ = answer.send(self.node.state().snapshot());
+            }
             ControlQuery::Why { service, answer } => {
                 let _ = answer.send(self.node.why(&service));
             }

@@ -3,8 +3,8 @@
 
 use crate::support::{Server, event, status};
 use belay_proto::control::{
-    ControlError, EventsParameters, EventsReply, INTERFACE, MemberState, Phase, SubmitParameters, Verdict,
-    WhyParameters, WhyReply,
+    ControlError, EventsParameters, EventsReply, INTERFACE, MemberState, Phase, SnapshotReply, SubmitParameters,
+    Verdict, WhyParameters, WhyReply,
 };
 use belay_proto::entry::Request;
 use belay_proto::history::{EventId, EventKind, Severity};
@@ -94,6 +94,7 @@ fn replies_are_as_declared() {
     replies("Why", &WhyReply { service, chain: vec![last.clone()] }).unwrap();
     last.service = None;
     replies("Events", &EventsReply { events: vec![last] }).unwrap();
+    replies("Snapshot", &SnapshotReply { snapshot: "a state".into() }).unwrap();
     for owner in [None, Some(NodeId(1))] {
         replies("Submit", &Verdict { code: Code::Success, reason: String::new(), owner }).unwrap();
     }

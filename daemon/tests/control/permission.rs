@@ -40,6 +40,9 @@ async fn everybody_may_look_and_only_operators_may_touch() {
     let server = Server::with(settings());
     let status = as_nobody(&server.socket, "", &call("io.belay.Cluster.Status", "{}")).await;
     assert_eq!(status["parameters"]["cluster"], "alpha");
+    // The state holds the passwords of fence devices.
+    let kept = as_nobody(&server.socket, "", &call("io.belay.Cluster.Snapshot", "{}")).await;
+    assert_eq!(kept["error"], "io.belay.Cluster.PermissionDenied");
     let denied = as_nobody(&server.socket, "", &submit("a")).await;
     assert_eq!(denied["error"], "io.belay.Cluster.PermissionDenied");
     assert!(server.backend.submitted.lock().unwrap().is_empty());

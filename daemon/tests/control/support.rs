@@ -26,6 +26,7 @@ pub(crate) fn status() -> Status {
         transition: Some(Timestamp(1)),
         epoch: OwnershipEpoch(1),
         waiting: None,
+        copies: Vec::new(),
     };
     let member = belay_proto::control::MemberStatus {
         id: NodeId(1),
@@ -98,6 +99,7 @@ impl Backend {
                 let found = status.services.iter().find(|known| known.name == service).cloned();
                 drop(answer.send(found.map(|service| WhyReply { service, chain: vec![event(1, "vm:web1")] })));
             }
+            ControlQuery::Snapshot(answer) => drop(answer.send("a state".into())),
             ControlQuery::Events { answer, .. } => {
                 drop(answer.send((vec![event(1, "vm:web1")], self.feed.subscribe())));
             }

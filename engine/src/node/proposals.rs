@@ -69,12 +69,13 @@ impl Node {
 
     pub(super) fn report(&mut self, now: Now, what: What) {
         // Without quorum what is seen is not news for anybody: after it returns an inventory tells it all. Only ends of
-        // work that was begun must not get lost, nor that a VM went elsewhere: an inventory would show it missing, and it
-        // would be started a second time.
-        let moved = Seen::Gone { why: GoneReason::Migrated };
+        // work that was begun must not get lost, nor that a VM went elsewhere or was switched off by its guest: an inventory
+        // would only show it missing. And what is told once is told for good.
         let lasting = match &what {
-            What::Outcome { .. } | What::FenceOutcome { .. } => true,
-            What::Observation { seen, .. } => *seen == moved,
+            What::Outcome { .. } | What::FenceOutcome { .. } | What::Facts { .. } => true,
+            What::Observation { seen: Seen::Gone { why }, .. } => {
+                matches!(why, GoneReason::Migrated | GoneReason::GuestShutdown)
+            }
             _ => false,
         };
         if lasting || self.quorate {

@@ -34,6 +34,7 @@ impl State {
             }
         }
         assignments.work.extend(self.fence_work(me).filter(|work| work.decided <= committed));
+        assignments.facts_known = self.nodes.get(&me).is_some_and(|node| node.facts.is_some());
         assignments.inventory_wanted = self.nodes.get(&me).filter(|node| node.in_view()).map(|_| self.inquiry);
         assignments
     }
@@ -42,6 +43,11 @@ impl State {
         let work = || VmWork { service: name.clone(), epoch: record.epoch, vm: vm.clone() };
         if record.rivals.get(&me) == Some(&Rival::BeingStopped) {
             return Some(WorkKind::StopStray(work()));
+        }
+        // What is only new is told by the inventory that was asked for.
+        let asked_for = matches!(record.phase, Phase::Started { .. }) || record.rivals.contains_key(&me);
+        if record.sought.contains(&me) && asked_for {
+            return Some(WorkKind::Look(work()));
         }
         let rival_asked = record.rivals.values().any(|rival| *rival == Rival::AskingOwner);
         match record.phase {

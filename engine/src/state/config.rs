@@ -3,6 +3,7 @@
 use super::State;
 use super::history::{Cause, event};
 use super::member::NodeRecord;
+use super::placement::rules::Rules;
 use super::service::{Phase, ServiceRecord, Wanted};
 use belay_proto::history::{EventKind, Severity};
 use belay_proto::{NodeId, ServiceName};
@@ -14,9 +15,10 @@ impl State {
             return;
         }
         let reading = belay_config::read("cluster.conf", text);
+        let refusal = reading.refusal().unwrap_or_default();
         let Some(config) = reading.cluster else {
-            let first = reading.diagnostics.first().map(ToString::to_string).unwrap_or_default();
-            let text = format!("the configuration from {} is not valid and was ignored: {first}", self.node_name(from));
+            let text =
+                format!("the configuration from {} is not valid and was ignored: {refusal}", self.node_name(from));
             self.note(event(EventKind::Config, Severity::Error, text), None);
             return;
         };
@@ -34,6 +36,7 @@ impl State {
         let vms: Vec<(ServiceName, bool)> = config.vms.iter().map(|(n, vm)| (n.clone(), vm.autostart)).collect();
         let nodes: Vec<NodeId> = config.nodes.keys().copied().collect();
         let note = format!("configuration version {} of cluster {} is in force", config.version, config.name);
+        self.rules = Rules::of(&config);
         self.config = Some(config);
         text.clone_into(&mut self.config_text);
         self.note(event(EventKind::Config, Severity::Notice, note), None);
@@ -42,6 +45,9 @@ impl State {
             self.nodes.entry(node).or_insert_with(|| NodeRecord::new(time));
         }
         self.drop_removed(&vms);
+        if vms.iter().any(|(name, _)| !self.services.contains_key(name)) {
+            self.inquire();
+        }
         for (name, autostart) in vms {
             self.add_service(name, autostart);
         }
@@ -62,6 +68,10 @@ impl State {
             (Phase::Disabled, "is configured, not to be started by itself (autostart=0)")
         };
         let mut record = ServiceRecord::new(phase);
+        record.sought = self.who_may_run_new(&name);
+        for node in self.nodes.values_mut() {
+            node.left_behind.remove(name.name());
+        }
         self.note_service(&name, &mut record, event(EventKind::Config, Severity::Info, text), Cause::Root);
         self.services.insert(name, record);
     }
@@ -72,6 +82,9 @@ impl State {
             self.services.keys().filter(|name| !vms.iter().any(|(kept, _)| kept == *name)).cloned().collect();
         for name in removed {
             let Some(mut record) = self.services.remove(&name) else { continue };
+            for (_, node) in self.nodes.iter_mut().filter(|(id, _)| record.phase.may_run_on(**id)) {
+                node.left_behind.insert(name.name().to_owned());
+            }
             let text = match record.phase.owner() {
                 Some(owner) => format!(
                     "was removed from the configuration; it is left running on {} and no longer looked after",

@@ -124,21 +124,24 @@ impl State {
             .map(|(id, record)| (*id, record.standing.clone()))
             .collect();
         for (node, standing) in absent {
-            let daemon = &config.fence_daemon;
-            let delay = match standing {
-                Standing::Unknown if daemon.clean_start => {
-                    self.assume_down(node);
-                    continue;
-                }
-                Standing::Unknown => daemon.post_join_delay,
-                Standing::Lost { host_alive: true } if mutant::is(Mutant::NoDaemonGrace) => Span::ZERO,
-                Standing::Lost { host_alive: true } => {
-                    self.config.as_ref().map_or(DAEMON_GRACE, |config| config.fence_daemon.daemon_grace)
-                }
-                _ if joins => daemon.post_join_delay.max(daemon.post_fail_delay),
-                _ => daemon.post_fail_delay,
-            };
-            self.make_victim(node, &standing, delay);
+            if standing == Standing::Unknown && config.fence_daemon.clean_start {
+                self.assume_down(node);
+            } else if self.disarmed.is_none() || mutant::is(Mutant::DisarmedIsForgotten) {
+                let delay = self.fencing_delay(&standing, joins);
+                self.make_victim(node, &standing, delay);
+            }
+        }
+    }
+
+    /// How long a host that is absent in this way is waited for before it is fenced.
+    pub(super) fn fencing_delay(&self, standing: &Standing, joins: bool) -> Span {
+        let Some(daemon) = self.config.as_ref().map(|config| &config.fence_daemon) else { return DAEMON_GRACE };
+        match standing {
+            Standing::Unknown => daemon.post_join_delay,
+            Standing::Lost { host_alive: true } if mutant::is(Mutant::NoDaemonGrace) => Span::ZERO,
+            Standing::Lost { host_alive: true } => daemon.daemon_grace,
+            _ if joins => daemon.post_join_delay.max(daemon.post_fail_delay),
+            _ => daemon.post_fail_delay,
         }
     }
 
@@ -192,6 +195,9 @@ impl State {
 
     /// Begins the attempts that are due, and takes over those whose member is gone.
     pub(crate) fn advance_fencing(&mut self) {
+        if self.disarmed.is_some() && !mutant::is(Mutant::DisarmedIsForgotten) {
+            return;
+        }
         let fencers: Vec<NodeId> =
             self.nodes.iter().filter(|(_, r)| r.standing == Standing::Online).map(|(id, _)| *id).collect();
         let due: Vec<NodeId> = self
@@ -318,11 +324,14 @@ impl State {
             record.queue.clear();
         }
         match record.phase.clone() {
+            // It was gone from there before, and where it is now is not proven by this.
+            Phase::Started { .. } if record.ended.is_some() => {}
             Phase::Starting { owner } | Phase::Started { owner } if owner == node => {
                 record.search = super::service::Search { avoid: record.search.avoid, ..Default::default() };
-                let phase = Phase::Stopped { wanted: Wanted::Now };
+                let wanted = self.wanted_after_loss(proof.how == How::Acknowledged);
                 record.epoch = record.epoch.next();
-                self.enter(name, record, phase, Severity::Warning, text.to_owned(), cause);
+                self.enter(name, record, Phase::Stopped { wanted }, Severity::Warning, text.to_owned(), cause);
+                record.waiting = self.disarmed_reason().filter(|_| wanted == Wanted::WhenArmed);
             }
             Phase::Stopping { owner, then } if owner == node => {
                 record.epoch = record.epoch.next();

@@ -3,6 +3,7 @@
 use super::State;
 use super::fencing::FencedProof;
 use super::history::node_event;
+use super::mode::Drain;
 use crate::mutant::{self, Mutant};
 use belay_proto::entry::{DomainName, Member};
 use belay_proto::history::{EventId, EventKind, Severity};
@@ -30,6 +31,10 @@ pub struct NodeRecord {
     /// The managed domains it said it runs that the state did not expect there are handled at once; this is the last
     /// full list, for the status.
     pub running: BTreeSet<DomainName>,
+    /// Domains that ran here when they were taken out of the configuration: they were left running, and nobody looks after
+    /// them.
+    #[serde(default)]
+    pub left_behind: BTreeSet<DomainName>,
     /// How many times its fencing was attempted, over all its losses: attempt numbers are never used twice, so a late
     /// report of an earlier loss cannot pass for a proof of this one.
     pub fence_attempts: u32,
@@ -39,11 +44,20 @@ pub struct NodeRecord {
     /// Why.
     #[serde(default)]
     pub mode_reason: String,
+    /// The event that made it so.
+    #[serde(default)]
+    pub mode_event: Option<EventId>,
+    /// How far it is emptied, while it is not active.
+    #[serde(default)]
+    pub drain: Option<Drain>,
     /// What it offers to VMs, as it said.
     #[serde(default)]
     pub facts: Option<HostFacts>,
     /// What last happened to it.
     pub last_event: Option<EventId>,
+    /// Whether services could be placed on it after the last entry.
+    #[serde(default)]
+    pub available: bool,
 }
 
 /// What is known of a host.
@@ -82,11 +96,15 @@ impl NodeRecord {
             ready: false,
             unverified: false,
             running: BTreeSet::new(),
+            left_behind: BTreeSet::new(),
             fence_attempts: 0,
             mode: NodeMode::Active,
             mode_reason: String::new(),
+            mode_event: None,
+            drain: None,
             facts: None,
             last_event: None,
+            available: false,
         }
     }
 
@@ -99,8 +117,8 @@ impl NodeRecord {
     /// Whether services may be placed on it.
     #[must_use]
     pub fn takes_services(&self) -> bool {
-        let ready = self.ready || mutant::is(Mutant::PlaceWithoutInventory);
-        self.standing == Standing::Online && ready && self.mode == NodeMode::Active
+        let active = self.mode == NodeMode::Active || mutant::is(Mutant::MaintenanceIsForgotten);
+        self.standing == Standing::Online && self.ready && active
     }
 }
 

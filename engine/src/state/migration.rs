@@ -104,19 +104,20 @@ impl State {
             (false, true) => {
                 let text = format!("migrated to {there}");
                 self.decide(name, record, Phase::Started { owner: to }, text, Cause::Before);
+                self.moved(record, from);
                 self.answer_success(record);
             }
             (true, false) => {
                 let text = format!("stays on {here}, where it runs");
                 self.decide(name, record, Phase::Started { owner: from }, text, Cause::Before);
+                self.not_moved(record, from, to, &why);
                 self.answer(record, Code::RunningOnOriginal, why);
             }
             (true, true) => {
                 let text = format!("runs on {here}; the copy the migration left on {there} is being destroyed");
                 self.decide(name, record, Phase::Started { owner: from }, text, Cause::Before);
-                if !mutant::is(Mutant::MigrationKeepsBoth) {
-                    record.rivals.insert(to, Rival::BeingStopped);
-                }
+                record.rivals.insert(to, Rival::BeingStopped);
+                self.not_moved(record, from, to, &why);
                 self.answer(record, Code::RunningOnOriginal, why);
             }
             (false, false) => {

@@ -31,6 +31,9 @@
 pub mod facts;
 pub mod fencing;
 pub mod member;
+pub mod migration;
+pub mod mode;
+pub mod moves;
 pub mod placement;
 pub mod recovery;
 pub mod request;
@@ -38,16 +41,18 @@ pub mod service;
 pub mod snapshot;
 pub mod work;
 
+mod arming;
 mod assign;
 mod config;
+mod ending;
 mod history;
 mod inventory;
-mod migration;
+mod limits;
 mod outcome;
+mod rivals;
 mod status;
 mod view;
 
-use crate::mutant::{self, Mutant};
 use belay_config::Validated;
 use belay_proto::control::Disarmed;
 use belay_proto::entry::{Entry, View, What};
@@ -57,9 +62,10 @@ use belay_proto::{Index, NodeId, RequestId, ServiceName, Term, Timestamp};
 use fencing::Victim;
 use history::Journal;
 use member::NodeRecord;
+use placement::rules::Rules;
 use request::RequestRecord;
 use serde::{Deserialize, Serialize};
-use service::{Phase, ServiceRecord, Wanted};
+use service::ServiceRecord;
 use std::collections::{BTreeMap, VecDeque};
 
 /// What the cluster knows. Serialises to the snapshot that members exchange and store.
@@ -76,6 +82,9 @@ pub struct State {
     config_text: String,
     #[serde(skip)]
     config: Option<Validated>,
+    /// What the configuration says of VMs among each other, made from it.
+    #[serde(skip)]
+    rules: Rules,
     nodes: BTreeMap<NodeId, NodeRecord>,
     victims: BTreeMap<NodeId, Victim>,
     services: BTreeMap<ServiceName, ServiceRecord>,
@@ -138,7 +147,6 @@ impl State {
     #[must_use]
     pub fn diverged(&self, term: Term, round: Option<RoundId>) -> bool {
         match (round, self.rounds.get(&term)) {
-            _ if mutant::is(Mutant::DivergedIgnored) => false,
             (Some(theirs), Some(ours)) => theirs != *ours,
             // A term we never had: they went on without us.
             (Some(_), None) => term > self.term,
@@ -213,14 +221,22 @@ impl State {
             What::Silent { node, incarnation } => self.apply_silent(*node, *incarnation),
             What::Tick => {}
         }
+        self.advance_arming();
         self.drain_leaving();
         self.advance_fencing();
+        self.give_up_seeking();
+        self.review_rivals();
+        self.note_better_hosts();
         self.settle();
+        self.advance_moves();
         // Whoever waited for a turn that came only now, because what was done before has come to nothing. Each round takes
         // at least one request off a queue.
         while self.queues_ready() {
             self.settle();
+            self.advance_moves();
         }
+        self.stop_dependants();
+        self.fail_back();
         self.prune();
         self.close_journal()
     }
@@ -231,9 +247,10 @@ impl State {
     pub fn wake_at_or_due(&self) -> Option<Timestamp> {
         let fencing = self.victims.values().filter_map(|victim| victim.wake_at(self.time));
         let retries = self.services.values().filter_map(ServiceRecord::retry_at);
-        let waiting = |record: &&ServiceRecord| record.phase == (Phase::Stopped { wanted: Wanted::Now });
-        let wishes = self.services.values().filter(waiting).filter_map(|record| self.wish_may_come_true(record));
-        fencing.chain(retries).chain(wishes).min()
+        let sought = self.services.values().filter_map(|record| record.sought_until);
+        let turns = [self.turn_due(), self.move_retry_due(), self.drain_due(), self.disarmed_until()];
+        let of_services = retries.chain(sought).chain(self.patience_ends());
+        fencing.chain(of_services).chain(turns.into_iter().flatten()).min()
     }
 
     /// Forgets what nobody asks for any more, so that the state does not grow without bound.

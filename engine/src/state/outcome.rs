@@ -6,7 +6,7 @@ use super::State;
 use super::history::{Cause, event};
 use super::service::{AfterStop, Phase, Rival, ServiceRecord, Wanted};
 use crate::mutant::{self, Mutant};
-use belay_proto::entry::{GoneReason, Seen, WorkOutcome};
+use belay_proto::entry::{Seen, WorkOutcome};
 use belay_proto::history::{EventKind, HistoryEvent, Severity};
 use belay_proto::{Code, NodeId, OwnershipEpoch, ServiceName};
 
@@ -46,7 +46,12 @@ impl State {
                 (Phase::Started { owner }, WorkOutcome::Looked { running }) if owner == from => {
                     state.owner_looked(name, record, owner, *running);
                 }
-                (_, WorkOutcome::StrayStopped) => state.stray_stopped(name, record, from),
+                (Phase::Started { .. } | Phase::Stopped { .. }, WorkOutcome::Looked { running })
+                    if record.sought.contains(&from) =>
+                {
+                    state.looked_for(name, record, from, *running);
+                }
+                (_, WorkOutcome::StrayStopped) => state.rival_gone(name, record, from),
                 _ => {}
             }
         });
@@ -102,53 +107,16 @@ impl State {
         }
     }
 
-    /// The owner was asked whether its own copy is there, because another was seen.
-    fn owner_looked(&mut self, name: &ServiceName, record: &mut ServiceRecord, owner: NodeId, running: bool) {
-        let asking = record.rivals.iter().find(|(_, rival)| **rival == Rival::AskingOwner).map(|(id, _)| *id);
-        let Some(other) = asking else { return };
-        let (here, there) = (self.node_name(owner), self.node_name(other));
-        let running = running && !mutant::is(Mutant::OwnersCopyDestroyed);
-        if running {
-            for rival in record.rivals.values_mut().filter(|rival| **rival == Rival::AskingOwner) {
-                *rival = Rival::BeingStopped;
-            }
-            let text = format!("runs on {here}; the second copy on {there} is being destroyed");
-            let seen = HistoryEvent { node: Some(other), ..event(EventKind::Observation, Severity::Critical, text) };
-            self.note_service(name, record, seen, Cause::Before);
-            record.decided = self.index;
-        } else {
-            let text = format!("was moved from {here} to {there} behind Belay's back; it is looked after there");
-            self.adopt(name, record, other, text);
-        }
-    }
-
-    fn stray_stopped(&mut self, name: &ServiceName, record: &mut ServiceRecord, from: NodeId) {
-        if record.rivals.remove(&from).is_some() {
-            let text = format!("the second copy on {} is destroyed", self.node_name(from));
-            self.note_service(name, record, event(EventKind::Observation, Severity::Notice, text), Cause::Before);
-        }
-    }
-
-    /// A service is found running where it may run, and stays there.
-    pub(crate) fn adopt(&mut self, name: &ServiceName, record: &mut ServiceRecord, owner: NodeId, text: String) {
-        record.rivals.remove(&owner);
-        record.suspects.remove(&owner);
-        record.search = super::service::Search::default();
-        self.decide(name, record, Phase::Started { owner }, text, Cause::Root);
-        self.answer_success(record);
-    }
-
     /// A hypervisor shows something about a service.
     pub(crate) fn apply_observation(&mut self, from: NodeId, name: &ServiceName, epoch: OwnershipEpoch, seen: &Seen) {
         self.with_service(name, |state, record| match seen {
             Seen::Running => state.seen_running(name, record, from),
+            // Whatever was decided since, what its host has not any more is gone.
+            Seen::Gone { .. } if record.rivals.contains_key(&from) => state.rival_gone(name, record, from),
             _ if record.epoch != epoch || record.phase.owner() != Some(from) => {}
             Seen::Gone { why } => {
-                if record.phase == (Phase::Started { owner: from }) && record.sought.is_empty() {
-                    match why {
-                        GoneReason::Migrated if !mutant::is(Mutant::SoughtIsDead) => state.seek(name, record, from),
-                        _ => state.gone(name, record, from, why.words()),
-                    }
+                if record.phase == (Phase::Started { owner: from }) && record.ended.is_none() {
+                    state.ended(name, record, from, *why);
                 }
             }
             Seen::Paused { why } => state.show_trouble(name, record, from, Some(format!("paused ({why})"))),
@@ -166,56 +134,6 @@ impl State {
                 state.note_service(name, record, seen, Cause::Before);
             }
         });
-    }
-
-    /// A started service is not on its owner any more: moved by hand, if it was seen elsewhere, or dead.
-    pub(crate) fn gone(&mut self, name: &ServiceName, record: &mut ServiceRecord, owner: NodeId, why: &str) {
-        let moved = record.rivals.iter().find(|(_, rival)| **rival == Rival::AskingOwner).map(|(id, _)| *id);
-        match moved {
-            Some(other) => {
-                let (here, there) = (self.node_name(owner), self.node_name(other));
-                let text = format!("was moved from {here} to {there} behind Belay's back; it is looked after there");
-                self.adopt(name, record, other, text);
-            }
-            None if mutant::is(Mutant::DeathIgnored) => {}
-            None => self.recover(name, record, owner, why),
-        }
-    }
-
-    /// Somebody migrated it away by hand. It runs somewhere: every other member is asked, and until all have answered
-    /// nothing is started.
-    fn seek(&mut self, name: &ServiceName, record: &mut ServiceRecord, owner: NodeId) {
-        let here = self.node_name(owner);
-        if record.rivals.values().any(|rival| *rival == Rival::AskingOwner) {
-            return self.gone(name, record, owner, GoneReason::Migrated.words());
-        }
-        let text = format!("left {here} by a migration that Belay did not order; the other members are asked for it");
-        let seen = HistoryEvent { node: Some(owner), ..event(EventKind::Observation, Severity::Warning, text) };
-        self.note_service(name, record, seen, Cause::Root);
-        record.sought = self.online().filter(|id| *id != owner).collect();
-        record.trouble = Some("was migrated away by hand; the other members are asked for it".into());
-        self.inquire();
-        if record.sought.is_empty() {
-            self.lost_sight(name, record, owner);
-        }
-    }
-
-    /// A member has answered and does not have it.
-    pub(crate) fn not_found_on(&mut self, name: &ServiceName, record: &mut ServiceRecord, node: NodeId) {
-        let Phase::Started { owner } = record.phase else { return };
-        if record.sought.remove(&node) && record.sought.is_empty() {
-            self.lost_sight(name, record, owner);
-        }
-    }
-
-    /// libvirt says it was migrated, and no member has it: it runs where Belay cannot see it. To start it would be to
-    /// run it twice.
-    fn lost_sight(&mut self, name: &ServiceName, record: &mut ServiceRecord, owner: NodeId) {
-        let text = format!(
-            "was migrated from {} to a host that is no member; stop it there, then disable and enable it",
-            self.node_name(owner)
-        );
-        self.enter(name, record, Phase::Failed { at: owner }, Severity::Critical, text, Cause::Before);
     }
 
     fn show_trouble(&mut self, name: &ServiceName, record: &mut ServiceRecord, from: NodeId, trouble: Option<String>) {

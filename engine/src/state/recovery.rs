@@ -85,6 +85,7 @@ impl State {
         let node = self.nodes.get(&owner);
         node.is_some_and(|node| node.standing == Standing::Online && node.mode == NodeMode::Active)
             && self.legal(vm, owner)
+            && self.dependency_missing(vm).is_none()
             // A copy that was seen elsewhere must be gone first, and so must one that may have been left elsewhere.
             && record.rivals.is_empty()
             && record.suspects.iter().all(|id| *id == owner)

@@ -6,7 +6,9 @@
 use super::State;
 use super::history::{Cause, event};
 pub use super::migration::MigrationStage;
+use super::moves::Moves;
 use crate::mutant::{self, Mutant};
+use belay_proto::entry::GoneReason;
 use belay_proto::history::{EventKind, HistoryEvent, Severity};
 use belay_proto::{Index, NodeId, OwnershipEpoch, RequestId, ServiceName, ServiceState, Size, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -62,6 +64,8 @@ pub enum Wanted {
     Now,
     /// An administrator stopped it: at the next change of membership.
     AtNextView,
+    /// Its host was lost while the cluster was disarmed: when it is armed again.
+    WhenArmed,
 }
 
 /// What follows a stop.
@@ -133,7 +137,7 @@ pub enum Rival {
     AskingOwner,
     /// The owner has its own, which is the one that lives; this one is being destroyed.
     BeingStopped,
-    /// The service is disabled: somebody started it by hand. Shown, and left alone.
+    /// Shown, and left alone for now: the service is disabled, failed, frozen, or its owner is busy with it.
     Tolerated,
 }
 
@@ -188,14 +192,30 @@ pub struct ServiceRecord {
     pub trouble: Option<String>,
     /// It died while it was frozen.
     pub died_frozen: bool,
-    /// It was moved away by hand: the members that have not said yet whether they have it.
+    /// The members that have not said yet whether they have it: it left its owner, or nothing is known of it yet.
     pub sought: BTreeSet<NodeId>,
+    /// How its owner's copy ended, as long as that is not settled: while it is sought, when it was frozen, and when it
+    /// failed because it was moved to where nobody sees it.
+    #[serde(default)]
+    pub ended: Option<GoneReason>,
+    /// Until when it is sought; for as long as it takes if there is no such moment.
+    #[serde(default)]
+    pub sought_until: Option<Timestamp>,
     /// How big its domain is, as it was last reported.
     #[serde(default)]
     pub size: Option<Size>,
     /// Where it ran before its host went into maintenance: it is brought back there.
     #[serde(default)]
     pub home: Option<NodeId>,
+    /// What is known of its moves.
+    #[serde(default)]
+    pub moves: Moves,
+    /// It has a place, and waits for its turn to be started there.
+    #[serde(default)]
+    pub waits_turn: bool,
+    /// Better hosts that have come since it was placed, to which it was not moved yet.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub drawn_to: BTreeSet<NodeId>,
     /// How it came to be in its state, oldest first.
     pub chain: Vec<HistoryEvent>,
 }
@@ -219,8 +239,13 @@ impl ServiceRecord {
             trouble: None,
             died_frozen: false,
             sought: BTreeSet::new(),
+            ended: None,
+            sought_until: None,
             size: None,
             home: None,
+            moves: Moves::default(),
+            waits_turn: false,
+            drawn_to: BTreeSet::new(),
             chain: Vec::new(),
         }
     }
@@ -288,18 +313,28 @@ impl State {
             record.last_owner = Some(owner);
         }
         let node = phase.owner().or_else(|| record.phase.owner());
+        let runs_nowhere = |phase: &Phase| matches!(phase, Phase::Stopped { .. } | Phase::Disabled);
+        if !(runs_nowhere(&record.phase) && runs_nowhere(&phase)) {
+            record.sought.clear();
+        }
+        record.sought_until = None;
         record.phase = phase;
         record.decided = self.index;
         record.transition = Some(self.time);
         record.waiting = None;
+        record.waits_turn = false;
         record.trouble = None;
+        if record.phase.owner().is_none() || matches!(record.phase, Phase::Migrating { .. }) {
+            // Whatever places it next knows which hosts there are.
+            record.drawn_to.clear();
+        }
         if !matches!(record.phase, Phase::Started { .. }) {
             // There is no owner to ask any more.
             record.rivals.values_mut().filter(|r| **r == Rival::AskingOwner).for_each(|r| *r = Rival::Tolerated);
         }
         // Whatever died while it was frozen, this is another life.
         record.died_frozen = false;
-        record.sought.clear();
+        record.ended = None;
         let event = HistoryEvent { node, ..event(EventKind::Service, severity, text) };
         self.note_service(name, record, event, cause);
     }

@@ -1,6 +1,7 @@
 //! A state as text, to be stored and sent to members that are behind, and its hash.
 
 use super::State;
+use super::placement::rules::Rules;
 use crate::mutant::{self, Mutant};
 use belay_proto::entry::Entry;
 use belay_proto::ring::Progress;
@@ -57,8 +58,10 @@ impl State {
         let mut state: Self = serde_json::from_value(read.state).map_err(malformed)?;
         if !state.config_text.is_empty() {
             let reading = belay_config::read("cluster.conf", &state.config_text);
-            let first = reading.diagnostics.first().map(ToString::to_string);
-            state.config = Some(reading.cluster.ok_or_else(|| SnapshotError::Config(first.unwrap_or_default()))?);
+            let refusal = reading.refusal().unwrap_or_default();
+            let config = reading.cluster.ok_or(SnapshotError::Config(refusal))?;
+            state.rules = Rules::of(&config);
+            state.config = Some(config);
         }
         for record in state.services.values_mut() {
             record.frozen &= !mutant::is(Mutant::SnapshotForgetsFrozen);

@@ -2,8 +2,9 @@
 
 use super::State;
 use super::member::{NodeRecord, Standing};
-use super::service::{Rival, ServiceRecord};
-use belay_proto::control::{MemberState, MemberStatus, ServiceStatus, WhyReply};
+use super::service::{Phase, Rival, ServiceRecord};
+use belay_proto::control::{Copy, CopyFate, MemberState, MemberStatus, ServiceStatus, WhyReply};
+use belay_proto::entry::GoneReason;
 use belay_proto::{NodeId, ServiceName};
 
 impl State {
@@ -44,6 +45,13 @@ impl State {
                 (None, None) => format!("to be fenced in {}", victim.not_before.since(self.time)),
             };
         }
+        if let Some(detail) = self.mode_detail(id) {
+            return detail;
+        }
+        if !record.left_behind.is_empty() {
+            let names: Vec<&str> = record.left_behind.iter().map(String::as_str).collect();
+            return format!("left running there when taken out of the configuration: {}", names.join(", "));
+        }
         match &record.standing {
             Standing::Online if !record.ready => "its hypervisor has not answered yet".into(),
             Standing::Down(proof) => proof.words().into(),
@@ -71,14 +79,10 @@ impl State {
     /// What needs a person, most urgent first.
     #[must_use]
     pub fn alarms(&self) -> Vec<String> {
-        let mut alarms: Vec<String> = self.lock_alarm().into_iter().collect();
+        let mut alarms: Vec<String> = self.disarmed_alarm().into_iter().chain(self.lock_alarm()).collect();
         for (name, record) in &self.services {
             for (node, rival) in &record.rivals {
-                let place = self.node_name(*node);
-                alarms.push(match rival {
-                    Rival::Tolerated => format!("{name} runs on {place} though it should not: stop it there"),
-                    Rival::AskingOwner | Rival::BeingStopped => format!("{name} runs on {place} besides its owner"),
-                });
+                alarms.push(self.copy_alarm(name, record, *node, *rival));
             }
         }
         for (node, victim) in &self.victims {
@@ -90,7 +94,9 @@ impl State {
             }
         }
         for (name, record) in &self.services {
-            if let super::service::Phase::Failed { at } = record.phase {
+            if record.ended == Some(GoneReason::Migrated) && record.sought.is_empty() {
+                alarms.push(format!("{name} {}", record.waiting.as_deref().unwrap_or("was migrated to no member")));
+            } else if let Phase::Failed { at } = record.phase {
                 alarms.push(format!(
                     "{name} could not be stopped on {}: look there, then disable it",
                     self.node_name(at)
@@ -99,6 +105,48 @@ impl State {
         }
         alarms
     }
+}
+
+fn waits_to_move(record: &ServiceRecord) -> Option<String> {
+    record.moves.waits.as_ref().map(|wait| format!("is to be moved: {}", wait.words()))
+}
+
+impl State {
+    fn copy_alarm(&self, name: &ServiceName, record: &ServiceRecord, node: NodeId, rival: Rival) -> String {
+        let place = self.node_name(node);
+        let owner = record.phase.owner().map_or_else(|| "its owner".to_owned(), |owner| self.node_name(owner));
+        match rival {
+            Rival::AskingOwner => format!("{name} runs on {place} besides {owner}, which is asked for its own"),
+            Rival::BeingStopped => {
+                format!("{name} runs on {place} besides {owner}; the copy on {place} is being destroyed")
+            }
+            Rival::Tolerated if record.frozen => {
+                format!("{name} runs on {place} though it should not, and is frozen: stop it there, or unfreeze it")
+            }
+            Rival::Tolerated => match record.phase {
+                Phase::Disabled => {
+                    format!(
+                        "{name} is disabled and runs on {place}: stop it there, or enable it to have it looked after"
+                    )
+                }
+                Phase::Stopped { .. } => {
+                    format!("{name} runs on {place}, which is asked for it to be looked after there")
+                }
+                Phase::Failed { .. } => format!("{name} has failed and a copy runs on {place}: stop it there"),
+                _ => format!("{name} runs on {place} besides {owner}"),
+            },
+        }
+    }
+}
+
+fn copies(record: &ServiceRecord) -> Vec<Copy> {
+    let fate = |rival: Rival| match (rival, &record.phase) {
+        (Rival::AskingOwner, _) => CopyFate::AskingOwner,
+        (Rival::BeingStopped, _) => CopyFate::BeingDestroyed,
+        (Rival::Tolerated, Phase::Stopped { .. }) if !record.frozen => CopyFate::BeingAdopted,
+        (Rival::Tolerated, _) => CopyFate::LeftAlone,
+    };
+    record.rivals.iter().map(|(node, rival)| Copy { node: *node, fate: fate(*rival) }).collect()
 }
 
 fn service_status(name: &ServiceName, record: &ServiceRecord) -> ServiceStatus {
@@ -112,7 +160,8 @@ fn service_status(name: &ServiceName, record: &ServiceRecord) -> ServiceStatus {
         restarts: u32::try_from(record.restarts.len()).unwrap_or(u32::MAX),
         transition: record.transition,
         epoch: record.epoch,
-        waiting: record.waiting.clone().or_else(|| record.trouble.clone()),
+        waiting: record.waiting.clone().or_else(|| record.trouble.clone()).or_else(|| waits_to_move(record)),
+        copies: copies(record),
     }
 }
 

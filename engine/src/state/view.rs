@@ -74,25 +74,6 @@ impl State {
         }
     }
 
-    /// Members that are gone cannot answer whether they have a service that was moved by hand; they are fenced if they do
-    /// not come back, and say what they run if they do.
-    fn forget_sought(&mut self) {
-        let gone: Vec<(ServiceName, NodeId)> = self
-            .services
-            .iter()
-            .flat_map(|(name, record)| record.sought.iter().map(|node| (name.clone(), *node)))
-            .filter(|(_, node)| {
-                matches!(
-                    self.nodes.get(node).map(|n| &n.standing),
-                    None | Some(Standing::Down(_) | Standing::Left { .. })
-                )
-            })
-            .collect();
-        for (name, node) in gone {
-            self.with_service(&name, |state, record| state.not_found_on(&name, record, node));
-        }
-    }
-
     /// A host whose daemon is away on purpose, or dead on a living host, may meanwhile have died itself.
     fn note_hosts(&mut self, hosts: &[NodeId]) {
         let dead: Vec<NodeId> = self

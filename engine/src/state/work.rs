@@ -90,4 +90,6 @@ pub struct Assignments {
     pub domains: BTreeMap<String, Assigned>,
     /// Changes whenever executors should report an `Inventory` afresh: once for each quorate term this host is in.
     pub inventory_wanted: Option<u64>,
+    /// Whether the cluster knows how big this host is. If not, it has to be told, even if it was told before.
+    pub facts_known: bool,
 }

@@ -26,17 +26,7 @@ impl Sim {
         }
         self.truth.asked_about(request.service());
         let cluster_ms = self.daemon(host).map_or(0, |daemon| daemon.node.state().time().0);
-        let asked = self.truth.requests.entry(id.clone()).or_insert_with(|| Asked {
-            request: request.clone(),
-            at: Vec::new(),
-            answer: None,
-            sent: 0,
-            cluster_ms: 0,
-            answered_index: Index(u64::MAX),
-            asked_ms: now,
-            answered_ms: u64::MAX,
-            refused: false,
-        });
+        let asked = self.truth.requests.entry(id.clone()).or_insert_with(|| Asked::not_yet(request.clone(), now));
         asked.sent += 1;
         if asked.cluster_ms == 0 {
             asked.cluster_ms = cluster_ms;
@@ -62,6 +52,7 @@ impl Sim {
         asked.at.retain(|at| *at != host);
         if !of_cluster {
             asked.refused = asked.answer.is_none();
+            asked.refusal = Some(verdict);
             return;
         }
         asked.refused = false;
@@ -95,8 +86,9 @@ impl Sim {
                 && kept(asked)
                 && state.answer_to(id).map(|(verdict, _)| verdict) != asked.answer.as_ref()
         });
-        if let Some(id) = lost.map(|(id, _)| id.clone()) {
-            self.violated("S5", format!("node{host} is quorate and does not know the answer to {id}"));
+        let lost = lost.map(|(id, _)| format!("node{host} is quorate and does not know the answer to {id}"));
+        if let Some(what) = lost.or_else(|| self.remembers_modes(host, state)) {
+            self.violated("S5", what);
         }
     }
 
@@ -126,6 +118,10 @@ impl Sim {
             if let Some((id, request)) = rng.pick(&old).filter(|(_, request)| request.service().is_some()) {
                 return self.ask(host, &id, &request);
             }
+        }
+        if rng.chance(15) {
+            let request = self.draw_mode_request(rng);
+            return self.ask_anew(host, &request);
         }
         let names: Vec<String> = self.shape.vms.iter().map(|vm| vm.name.clone()).collect();
         let Some(Ok(service)) = rng.pick(&names).map(|name| ServiceName::vm(&name)) else { return };
@@ -168,14 +164,14 @@ impl Sim {
     /// Asks again, through any host, what nobody waits for and nobody was told.
     pub(crate) fn ask_again(&mut self) {
         // Whoever vouched for a host and lost his daemon looks for himself whether it still matters.
-        self.truth.requests.retain(|_, asked| {
-            asked.answer.is_some() || !asked.at.is_empty() || asked.request.service().is_some()
-        });
+        self.truth
+            .requests
+            .retain(|_, asked| asked.answer.is_some() || !asked.at.is_empty() || asked.request.service().is_some());
         let open: Vec<(RequestId, Request)> = self
             .truth
             .requests
             .iter()
-            .filter(|(_, asked)| asked.answer.is_none() && asked.at.is_empty() && asked.request.service().is_some())
+            .filter(|(_, asked)| asked.answer.is_none() && asked.at.is_empty() && self.may_ask_again(asked))
             .map(|(id, asked)| (id.clone(), asked.request.clone()))
             .collect();
         let ids = self.ids();

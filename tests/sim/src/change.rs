@@ -13,7 +13,7 @@ impl Sim {
             return;
         }
         let before = self.shape.clone();
-        self.shape.version += 1;
+        self.shape.version = self.conf_version + 1;
         let last = self.shape.vms.len().saturating_sub(1);
         let place = usize::try_from(rng.range(0, last as u64)).unwrap_or(0);
         match rng.range(0, 3) {
@@ -36,6 +36,7 @@ impl Sim {
             self.shape = before;
             return;
         }
+        (self.conf, self.conf_version) = (self.shape.conf(), self.shape.version);
         self.truth.limits_changed();
         self.trace.fault(self.now, &format!("configuration version {} is written on node{host}", self.shape.version));
         self.config_arrives(host);
@@ -47,7 +48,7 @@ impl Sim {
 
     /// The newest file is copied to a host.
     pub(crate) fn config_arrives(&mut self, host: NodeId) {
-        let (version, text) = (self.shape.version, self.shape.conf());
+        let (version, text) = (self.conf_version, self.conf.clone());
         let Some(h) = self.hosts.get_mut(&host).filter(|h| h.powered && h.frozen.is_none() && h.conf.0 < version)
         else {
             return;

@@ -191,7 +191,7 @@ impl Sim {
     fn strike_by_starting(&mut self, host: NodeId, rng: &mut Rng) {
         let names: Vec<String> = self.shape.vms.iter().map(|vm| vm.name.clone()).collect();
         if let Some(name) = rng.pick(&names)
-            && self.hosts.get(&host).is_some_and(|h| h.powered && !h.hyper.list().contains_key(&name))
+            && self.hosts.get(&host).is_some_and(|h| h.powered && !h.hyper.present().contains_key(&name))
         {
             self.create(host, &name, Origin::Other);
         }

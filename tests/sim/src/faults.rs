@@ -24,6 +24,7 @@ impl Sim {
             WorldEv::Rejoin => self.rejoin(),
             WorldEv::Split(one, other) => self.partition(&[&one, &other]),
             WorldEv::ConfigArrives(host) => self.config_arrives(host),
+            WorldEv::Moment => {}
             WorldEv::Chaos => self.chaos_strikes(),
             WorldEv::Ask => self.admin_asks(),
         }
@@ -95,7 +96,7 @@ impl Sim {
         self.after(for_ms, Ev::World(WorldEv::Thaw(host)));
     }
 
-    fn thaw(&mut self, host: NodeId) {
+    pub(crate) fn thaw(&mut self, host: NodeId) {
         let Some(waiting) = self.hosts.get_mut(&host).and_then(|h| h.frozen.take()) else { return };
         self.trace.fault(self.now, &format!("node{host} thaws"));
         for event in waiting {
@@ -113,7 +114,7 @@ impl Sim {
         self.after(for_ms, Ev::World(WorldEv::ThawDaemon(host, life)));
     }
 
-    fn thaw_daemon(&mut self, host: NodeId, life: u64) {
+    pub(crate) fn thaw_daemon(&mut self, host: NodeId, life: u64) {
         let waiting =
             self.daemon_mut(host).filter(|daemon| daemon.life == life).and_then(|daemon| daemon.frozen.take());
         for event in waiting.unwrap_or_default() {

@@ -1,180 +1,172 @@
-//! The fence executor, modelled on the daemon's: each attempt once, repeated reports, and agents that take time, fail,
-//! hang, or have their effect later than they say.
+//! The shell around a daemon's fence driver, and the fence agents it runs: they take time, fail, hang, or have their
+//! effect later than they say.
 
+use crate::rules::Course;
 use crate::sim::{DaemonEv, Ev, Sim, WorldEv};
-use belay_engine::state::work::{Assignments, FenceWork, WorkKind};
+use belay_driver::Moment;
+use belay_driver::fence::{FenceAction, FenceDriver, FenceEvent, Purpose, Run, RunEnd, RunId, Settings, wanted};
+use belay_engine::state::work::Assignments;
 use belay_proto::NodeId;
-use belay_proto::entry::{FenceOutcome, What};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::time::Duration;
 
+/// What the simulated agents say of themselves.
+const METADATA: &str = r#"<resource-agent name="fence_sim"><parameters><parameter name="action">
+<content type="string" default="reboot"/></parameter></parameters></resource-agent>"#;
+
+/// The shell's own part.
 #[derive(Debug)]
-enum Victim {
-    /// Waits for quorum, or its agent runs.
-    Running {
-        attempt: u32,
-        token: u64,
-        cancelled: bool,
-    },
-    Done {
-        attempt: u32,
-        outcome: FenceOutcome,
-    },
+pub(crate) struct Fencer {
+    driver: FenceDriver,
+    /// When the driver is woken next, if it is.
+    wakes_at: Option<u64>,
+    /// Agents that run.
+    runs: BTreeSet<RunId>,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Fencer {
-    wanted: BTreeMap<NodeId, FenceWork>,
-    victims: BTreeMap<NodeId, Victim>,
-    tokens: u64,
-    repeats: bool,
+impl Default for Fencer {
+    fn default() -> Self {
+        // Shorter than in earnest, where a power switch may be slow.
+        let settings = Settings { time_limit: Duration::from_secs(10), ..Settings::default() };
+        Self { driver: FenceDriver::new(settings), wakes_at: None, runs: BTreeSet::new() }
+    }
 }
 
 #[derive(Debug)]
 pub(crate) enum FenceEv {
-    Begin { victim: NodeId, token: u64 },
-    Strikes { victim: NodeId, token: u64 },
-    Fails { victim: NodeId, token: u64 },
-    Again,
+    /// The time the driver named.
+    Woken { at: u64 },
+    /// An agent ends, if it has not ended before.
+    Ends { run: RunId, how: RunEnd },
+    /// An agent switches its victim off, unless it was stopped.
+    Strikes { run: RunId, victim: NodeId },
+    /// An agent switches its victim on.
+    SwitchesOn { run: RunId, victim: NodeId },
 }
 
 impl Sim {
     pub(crate) fn assign_fencing(&mut self, host: NodeId, assignments: &Assignments) {
-        let Some(daemon) = self.daemon_mut(host) else { return };
-        let fencer = &mut daemon.fencer;
-        fencer.wanted = assignments
-            .work
-            .iter()
-            .filter_map(|work| match &work.what {
-                WorkKind::Fence(fence) => Some((fence.victim, fence.clone())),
-                _ => None,
-            })
-            .collect();
-        self.reconcile_fencing(host);
+        self.drive_fencing(host, FenceEvent::Wanted(wanted(assignments)));
     }
 
-    fn reconcile_fencing(&mut self, host: NodeId) {
-        let Some(daemon) = self.daemon_mut(host) else { return };
-        let fencer = &mut daemon.fencer;
-        let wanted = &fencer.wanted;
-        fencer.victims.retain(|node, victim| {
-            let listed = |attempt: u32| wanted.get(node).is_some_and(|work| work.attempt == attempt);
-            match victim {
-                Victim::Running { attempt, cancelled, .. } => {
-                    *cancelled |= !listed(*attempt);
-                    true
-                }
-                Victim::Done { attempt, .. } => listed(*attempt),
-            }
-        });
-        let mut begun = Vec::new();
-        for (node, work) in &fencer.wanted {
-            if !fencer.victims.contains_key(node) {
-                fencer.tokens += 1;
-                let token = fencer.tokens;
-                fencer.victims.insert(*node, Victim::Running { attempt: work.attempt, token, cancelled: false });
-                begun.push((*node, token));
-            }
-        }
-        for (victim, token) in begun {
-            self.daemon_after(host, 20, DaemonEv::Fence(FenceEv::Begin { victim, token }));
-        }
+    fn fence_after(&mut self, host: NodeId, delay: u64, event: FenceEv) {
+        self.daemon_after(host, delay, DaemonEv::Fence(event));
     }
 
     pub(crate) fn fence_event(&mut self, host: NodeId, event: FenceEv) {
+        let Some(fencer) = self.daemon_mut(host).map(|daemon| &mut daemon.fencer) else { return };
         match event {
-            FenceEv::Begin { victim, token } => self.fence_begins(host, victim, token),
-            FenceEv::Strikes { victim, token } => {
-                if self.fencing_goes_on(host, victim, token) {
-                    self.power_off(victim, "is fenced");
-                    self.fenced_may_return(victim);
-                    self.truth.proven_off(victim);
-                    self.fencing_ended(host, victim, FenceOutcome::Confirmed { method: "bmc".into() });
-                }
+            FenceEv::Woken { at } if fencer.wakes_at == Some(at) => {
+                fencer.wakes_at = None;
+                self.drive_fencing(host, FenceEvent::Woken);
             }
-            FenceEv::Fails { victim, token } => {
-                if self.fencing_goes_on(host, victim, token) {
-                    self.fencing_ended(host, victim, FenceOutcome::Failed { reason: "the BMC does not answer".into() });
-                }
+            FenceEv::Ends { run, how } if fencer.runs.remove(&run) => {
+                self.drive_fencing(host, FenceEvent::Ended { run, how });
             }
-            FenceEv::Again => {
-                let Some(daemon) = self.daemon_mut(host) else { return };
-                let done: Vec<(NodeId, u32, FenceOutcome)> = daemon
-                    .fencer
-                    .victims
-                    .iter()
-                    .filter_map(|(node, victim)| match victim {
-                        Victim::Done { attempt, outcome } => Some((*node, *attempt, outcome.clone())),
-                        Victim::Running { .. } => None,
-                    })
-                    .collect();
-                daemon.fencer.repeats = !done.is_empty();
-                if !done.is_empty() {
-                    self.daemon_after(host, 5000, DaemonEv::Fence(FenceEv::Again));
+            FenceEv::Strikes { run, victim } if fencer.runs.contains(&run) => {
+                self.power_off(victim, "is fenced");
+                self.truth.proven_off(victim);
+                self.fence_after(host, 0, FenceEv::Ends { run, how: succeeded("") });
+            }
+            FenceEv::SwitchesOn { run, victim } if fencer.runs.contains(&run) => {
+                let boots = self.rng.range(5000, 30_000);
+                self.after(boots, Ev::World(WorldEv::PowerOn(victim)));
+                self.fence_after(host, 0, FenceEv::Ends { run, how: succeeded("") });
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets the driver take one step, and carries out what it says.
+    fn drive_fencing(&mut self, host: NodeId, event: FenceEvent) {
+        let now = self.now;
+        let Some(daemon) = self.daemon_mut(host) else { return };
+        let life = daemon.life;
+        let actions = daemon.fencer.driver.step(Moment(now), event);
+        for action in actions {
+            if self.daemon(host).is_none_or(|daemon| daemon.life != life) {
+                return;
+            }
+            match action {
+                FenceAction::Run(run) => self.run_fence_agent(host, run),
+                FenceAction::Stop(run) => {
+                    let delay = self.rng.range(5, 1000);
+                    self.fence_after(host, delay, FenceEv::Ends { run, how: RunEnd::Cancelled });
                 }
-                for (victim, attempt, outcome) in done {
-                    self.report(host, What::FenceOutcome { victim, attempt, outcome });
-                }
+                FenceAction::Report(what) => self.report(host, what),
+                FenceAction::Tell { text, .. } => self.trace.note(self.now, host, || text),
+            }
+        }
+        let Some(fencer) = self.daemon_mut(host).map(|daemon| &mut daemon.fencer) else { return };
+        let Some(at) = fencer.driver.wake_at().map(|at| at.0.max(now)) else { return };
+        if fencer.wakes_at.is_none_or(|earlier| at < earlier) {
+            fencer.wakes_at = Some(at);
+            self.fence_after(host, at - now, FenceEv::Woken { at });
+        }
+    }
+
+    fn run_fence_agent(&mut self, host: NodeId, run: Run) {
+        let may_act = self.may_act(host);
+        let Some(fencer) = self.daemon_mut(host).map(|daemon| &mut daemon.fencer) else { return };
+        fencer.runs.insert(run.id);
+        let (id, victim) = (run.id, run.victim);
+        if run.needs_quorum && !may_act {
+            return self.fence_after(host, 0, FenceEv::Ends { run: id, how: RunEnd::NotQuorate });
+        }
+        match run.purpose {
+            Purpose::Metadata => {
+                let delay = self.rng.range(5, 40);
+                let fails = self.rng.chance(self.odds.fence_fails / 4);
+                let how = if fails { failed("it ended with exit status 1") } else { succeeded(METADATA) };
+                self.fence_after(host, delay, FenceEv::Ends { run: id, how });
+            }
+            Purpose::Fence { .. } => self.fences(host, &run),
+            Purpose::SwitchOn if self.rng.chance(self.odds.stays_off) => {
+                self.fence_after(host, 2000, FenceEv::Ends { run: id, how: failed("the BMC does not answer") });
+            }
+            Purpose::SwitchOn => {
+                let delay = self.rng.range(300, 2000);
+                self.fence_after(host, delay, FenceEv::SwitchesOn { run: id, victim });
             }
         }
     }
 
-    /// Whether the attempt is still wanted; if not it is forgotten.
-    fn fencing_goes_on(&mut self, host: NodeId, victim: NodeId, token: u64) -> bool {
-        let Some(daemon) = self.daemon_mut(host) else { return false };
-        match daemon.fencer.victims.get(&victim) {
-            Some(Victim::Running { token: now, cancelled, .. }) if *now == token => {
-                if *cancelled {
-                    daemon.fencer.victims.remove(&victim);
-                    self.reconcile_fencing(host);
-                    return false;
-                }
-                true
-            }
-            _ => false,
-        }
-    }
-
-    fn fence_begins(&mut self, host: NodeId, victim: NodeId, token: u64) {
-        if !self.fencing_goes_on(host, victim, token) {
-            return;
-        }
-        if !self.may_act(host) {
-            return self.daemon_after(host, 100, DaemonEv::Fence(FenceEv::Begin { victim, token }));
-        }
+    fn fences(&mut self, host: NodeId, run: &Run) {
+        let (id, victim) = (run.id, run.victim);
         self.begins_fencing(host, victim);
         // With two hosts that shoot at each other one has to be slower, as `delay` on one device has it in real life.
         let delay = if self.shape.two_node && victim.0 == 1 { 6000 } else { 0 };
         let slow = if self.rng.chance(self.odds.fence_slow) { self.rng.range(3000, 25_000) } else { 0 };
-        let takes = self.rng.range(150, 2500) + delay + slow;
-        if self.rng.chance(self.odds.fence_fails) {
-            return self.daemon_after(host, takes, DaemonEv::Fence(FenceEv::Fails { victim, token }));
+        let mut takes = self.rng.range(150, 2500) + delay + slow;
+        let course = self.rules.of_fencing(victim, host);
+        if let Some(Course::Takes(ms)) = course {
+            takes = ms;
         }
-        if self.rng.chance(self.odds.fence_hangs) {
-            if self.rng.chance(40) {
+        // An agent whose metadata could not be had is not told to switch off only: it cycles the power by itself.
+        let cycles = !run.arguments.iter().any(|(key, value)| key == "action" && value == "off");
+        if cycles && !self.rng.chance(self.odds.stays_off) {
+            let boots = self.rng.range(5000, 30_000);
+            self.after(takes + boots, Ev::World(WorldEv::PowerOn(victim)));
+        }
+        if course == Some(Course::Fails) || course.is_none() && self.rng.chance(self.odds.fence_fails) {
+            return self.fence_after(host, takes, FenceEv::Ends { run: id, how: failed("the BMC does not answer") });
+        }
+        if course == Some(Course::Hangs) || course.is_none() && self.rng.chance(self.odds.fence_hangs) {
+            if course.is_none() && self.rng.chance(40) {
                 let late = self.rng.range(1000, 8000);
                 self.after(late, Ev::World(WorldEv::PowerOff(victim, "is fenced by an agent that hung")));
             }
-            return self.daemon_after(host, 10_000, DaemonEv::Fence(FenceEv::Fails { victim, token }));
+            let within = u64::try_from(run.within.as_millis()).unwrap_or(u64::MAX);
+            return self.fence_after(host, within, FenceEv::Ends { run: id, how: failed("it had not ended in time") });
         }
-        self.daemon_after(host, takes, DaemonEv::Fence(FenceEv::Strikes { victim, token }));
+        self.fence_after(host, takes, FenceEv::Strikes { run: id, victim });
     }
+}
 
-    fn fencing_ended(&mut self, host: NodeId, victim: NodeId, outcome: FenceOutcome) {
-        let Some(daemon) = self.daemon_mut(host) else { return };
-        let Some(Victim::Running { attempt, .. }) = daemon.fencer.victims.get(&victim) else { return };
-        let attempt = *attempt;
-        daemon.fencer.victims.insert(victim, Victim::Done { attempt, outcome: outcome.clone() });
-        if !std::mem::replace(&mut daemon.fencer.repeats, true) {
-            self.daemon_after(host, 5000, DaemonEv::Fence(FenceEv::Again));
-        }
-        self.report(host, What::FenceOutcome { victim, attempt, outcome });
-        self.reconcile_fencing(host);
-    }
+fn succeeded(output: &str) -> RunEnd {
+    RunEnd::Succeeded { output: output.to_owned() }
+}
 
-    fn fenced_may_return(&mut self, victim: NodeId) {
-        if !self.rng.chance(self.odds.stays_off) {
-            let delay = self.rng.range(5000, 30_000);
-            self.after(delay, Ev::World(WorldEv::PowerOn(victim)));
-        }
-    }
+fn failed(why: &str) -> RunEnd {
+    RunEnd::Failed { why: why.to_owned() }
 }

@@ -2,10 +2,13 @@
 //!
 //! A call goes on when whoever made it dies, as libvirtd's do.
 
-use crate::executor::{Answer, DomEvent, ExecEv};
-use crate::sim::{DaemonEv, Ev, HostEv, Sim};
+use crate::executor::{ExecEv, GUEST, done, unknown};
+use crate::rules::{Course, Deed};
+use crate::sim::{DaemonEv, HostEv, Sim};
+use belay_driver::vm::{CallId, Listing, NoticeKind, Reply};
+use belay_proto::NodeId;
+use belay_proto::agent::{AgentEvent, Answer, Domain, DomainState, FaultKind, Witness};
 use belay_proto::entry::GoneReason;
-use belay_proto::{NodeId, ServiceName};
 use std::collections::BTreeMap;
 
 /// Who brought a domain up.
@@ -15,6 +18,8 @@ pub(crate) enum Origin {
     Belay,
     /// A person, or a migration gone wrong: not Belay's doing.
     Other,
+    /// It ran on a host that somebody swore to be off: what comes of that is theirs.
+    Disowned,
 }
 
 #[derive(Clone, Debug)]
@@ -42,39 +47,46 @@ pub(crate) struct Hypervisor {
     pub(crate) wedged: BTreeMap<String, u64>,
 }
 
-/// Whom to answer.
+/// Whom to answer: a daemon's life, its agent's life, and the call.
 #[derive(Clone, Debug)]
 pub(crate) struct Asker {
     pub(crate) life: u64,
-    pub(crate) service: ServiceName,
-    pub(crate) token: u64,
+    pub(crate) agent: u64,
+    pub(crate) call: CallId,
 }
 
 #[derive(Debug)]
 pub(crate) enum HyperEv {
     Started { name: String, op: u64, answer: Option<Asker> },
-    Stopped { name: String, pid: u32, answer: Option<Asker> },
+    Stopped { name: String, pid: u32, destroyed: bool, answer: Option<Asker> },
     Migrated { name: String, pid: u32, op: u64, to: NodeId, answer: Option<Asker> },
 }
 
 impl Hypervisor {
-    /// What a list shows: what runs, and what is on its way up.
-    pub(crate) fn list(&self) -> BTreeMap<String, Option<u32>> {
+    /// What runs, and what is on its way up.
+    pub(crate) fn present(&self) -> BTreeMap<String, Option<u32>> {
         let starting = self.ops.iter().filter(|(_, op)| matches!(op, Op::Starting(_)));
         let mut list: BTreeMap<String, Option<u32>> = starting.map(|(name, _)| (name.clone(), None)).collect();
         list.extend(self.domains.iter().map(|(name, dom)| (name.clone(), Some(dom.pid))));
         list
     }
+
+    /// What a list shows: without libvirt only processes, and not all of them can be relied upon to be seen.
+    pub(crate) fn list(&self, connected: bool) -> Listing {
+        let seen = self.present().into_iter().filter(|(_, pid)| connected || pid.is_some());
+        let state = if connected { DomainState::Running } else { DomainState::Alive };
+        let size = connected.then_some(GUEST);
+        let domains = seen.map(|(name, pid)| Domain { name, uuid: String::new(), state, pid, size }).collect();
+        Listing { domains, complete: connected }
+    }
 }
 
 impl Sim {
-    pub(crate) fn answer(&mut self, host: NodeId, delay: u64, asker: Asker, result: Answer) {
-        let Asker { life, service, token } = asker;
-        let what = DaemonEv::Exec(ExecEv::Answer { service, token, result });
-        self.after(delay, Ev::Daemon { host, life, what });
+    fn failed(&mut self, host: NodeId, delay: u64, asker: &Asker, kind: FaultKind, why: &str) {
+        self.reply(host, delay, asker, Reply::Answer(Err(unknown(kind, why))));
     }
 
-    fn silent(&self, host: NodeId) -> bool {
+    pub(crate) fn libvirt_is_silent(&self, host: NodeId) -> bool {
         self.hosts.get(&host).is_none_or(|h| h.hyper.silent_until > self.now)
     }
 
@@ -101,96 +113,135 @@ impl Sim {
         self.agent_dies(host);
     }
 
+    /// Whether libvirt does not answer; then neither does the call.
+    fn silent(&mut self, host: NodeId, asker: &Asker) -> bool {
+        let silent = self.libvirt_is_silent(host);
+        if silent {
+            self.agent_disconnected(host);
+            self.failed(host, 1000, asker, FaultKind::Unreachable, "libvirt does not answer");
+        }
+        silent
+    }
+
+    /// Whether a call hangs: it goes on, but its caller hears early that its time is over, or nothing until it is.
+    fn hangs(&mut self, host: NodeId, asker: &Asker) -> bool {
+        let hangs = self.rng.chance(self.odds.call_hangs);
+        if hangs && self.rng.chance(70) {
+            let delay = self.rng.range(1000, 3000);
+            self.failed(host, delay, asker, FaultKind::Deadline, "the call ran out of time");
+        }
+        hangs
+    }
+
     fn pid_of(&self, host: NodeId, name: &str) -> Option<u32> {
         self.hosts.get(&host)?.hyper.domains.get(name).map(|dom| dom.pid)
     }
 
     pub(crate) fn call_start(&mut self, host: NodeId, name: &str, asker: Asker) {
-        if self.silent(host) {
-            return self.answer(host, 1000, asker, Answer::Unknown("libvirt does not answer"));
+        if self.silent(host, &asker) {
+            return;
         }
-        if self.pid_of(host, name).is_some() {
-            return self.answer(host, 5, asker, Answer::Done);
+        if let Some(pid) = self.pid_of(host, name) {
+            return self.reply(host, 5, &asker, done(Answer::Started { pid: Some(pid), already: true }));
         }
         let Some(h) = self.hosts.get_mut(&host) else { return };
         if h.hyper.ops.contains_key(name) {
-            return self.answer(host, 300, asker, Answer::Unknown("another call is under way"));
+            return self.failed(host, 300, &asker, FaultKind::Unreachable, "another call is under way");
         }
-        if self.rng.chance(self.odds.start_fails) {
+        let course = self.rules.of_vm(Deed::Start, host, name);
+        if course == Some(Course::Hangs) {
+            return;
+        }
+        if course == Some(Course::Fails) || course.is_none() && self.rng.chance(self.odds.start_fails) {
             let delay = self.rng.range(50, 400);
-            return self.answer(host, delay, asker, Answer::Failed("no such image"));
+            return self.failed(host, delay, &asker, FaultKind::Failed, "no such image");
         }
         self.rings += 1;
         let op = self.rings;
         if let Some(h) = self.hosts.get_mut(&host) {
             h.hyper.ops.insert(name.to_owned(), Op::Starting(op));
         }
-        let mut takes = self.rng.range(300, 600) + self.extra_time();
-        let mut answer = Some(asker);
-        if self.rng.chance(self.odds.call_hangs)
-            && let Some(asker) = answer.take()
-        {
-            takes = self.rng.range(300, 4000);
-            let delay = self.rng.range(1000, 3000);
-            self.answer(host, delay, asker, Answer::Unknown("the call ran out of time"));
+        let hangs = self.hangs(host, &asker);
+        let mut takes = if hangs { self.rng.range(300, 4000) } else { self.rng.range(300, 600) } + self.extra_time();
+        if let Some(Course::Takes(ms)) = course {
+            takes = ms;
         }
+        let answer = (!hangs).then_some(asker);
         self.host_after(host, takes, HostEv::Hyper(HyperEv::Started { name: name.to_owned(), op, answer }));
     }
 
-    pub(crate) fn call_stop(&mut self, host: NodeId, name: &str, grace: u64, asker: Asker) {
-        if self.silent(host) {
-            return self.answer(host, 1000, asker, Answer::Unknown("libvirt does not answer"));
+    pub(crate) fn call_stop(&mut self, host: NodeId, name: &str, grace: u64, destroy: bool, asker: Asker) {
+        if self.silent(host, &asker) {
+            return;
         }
         if let Some(h) = self.hosts.get_mut(&host)
             && matches!(h.hyper.ops.get(name), Some(Op::Starting(_)))
         {
             h.hyper.ops.remove(name);
         }
-        let Some(pid) = self.pid_of(host, name) else { return self.answer(host, 5, asker, Answer::Done) };
+        let Some(pid) = self.pid_of(host, name) else {
+            return self.reply(host, 5, &asker, done(Answer::Stopped { destroyed: false }));
+        };
+        let course = self.rules.of_vm(Deed::Stop, host, name);
+        if course == Some(Course::Hangs) {
+            // The hypervisor does not come to it, and the caller's time runs out.
+            return;
+        }
         let wedged =
             self.hosts.get(&host).and_then(|h| h.hyper.wedged.get(name)).is_some_and(|until| *until > self.now);
-        if wedged || self.rng.chance(self.odds.stop_fails) {
-            return self.answer(host, 500, asker, Answer::Failed("the monitor does not answer"));
+        if wedged || course == Some(Course::Fails) || course.is_none() && self.rng.chance(self.odds.stop_fails) {
+            return self.failed(host, 500, &asker, FaultKind::Failed, "the monitor does not answer");
         }
-        let guest = self.rng.range(50, 1500);
-        let extra = self.extra_time();
-        let mut takes =
-            extra + if self.rng.chance(self.odds.stubborn_guest) { grace + 50 } else { guest.min(grace + 50) };
-        let mut answer = Some(asker);
-        if self.rng.chance(self.odds.call_hangs)
-            && let Some(asker) = answer.take()
-        {
-            takes += self.rng.range(0, 3000);
-            self.answer(host, 2000, asker, Answer::Unknown("the call ran out of time"));
+        let guest = match course {
+            Some(Course::Takes(ms)) => ms,
+            _ => self.rng.range(50, 1500) + self.extra_time(),
+        };
+        let stubborn = match self.rules.of_vm(Deed::Shutdown, host, name) {
+            Some(course) => course == Course::Fails,
+            None => self.rng.chance(self.odds.stubborn_guest),
+        } || guest > grace;
+        if stubborn && !destroy {
+            return self.failed(host, grace, &asker, FaultKind::Failed, "the guest did not shut down");
         }
-        self.host_after(host, takes, HostEv::Hyper(HyperEv::Stopped { name: name.to_owned(), pid, answer }));
+        let hangs = self.hangs(host, &asker);
+        let takes = if stubborn { grace + 50 } else { guest } + if hangs { self.rng.range(0, 3000) } else { 0 };
+        let answer = (!hangs).then_some(asker);
+        let destroyed = stubborn;
+        self.host_after(host, takes, HostEv::Hyper(HyperEv::Stopped { name: name.to_owned(), pid, destroyed, answer }));
     }
 
     pub(crate) fn call_migrate(&mut self, host: NodeId, name: &str, to: NodeId, asker: Asker) {
-        if self.silent(host) {
-            return self.answer(host, 1000, asker, Answer::Unknown("libvirt does not answer"));
+        if self.silent(host, &asker) {
+            return;
         }
         let busy = self.hosts.get(&host).is_some_and(|h| h.hyper.ops.contains_key(name));
         let Some(pid) = self.pid_of(host, name).filter(|_| !busy) else {
-            return self.answer(host, 20, asker, Answer::Failed("the domain is not running or is busy"));
+            return self.failed(host, 20, &asker, FaultKind::Failed, "the domain is not running or is busy");
         };
         self.rings += 1;
         let op = self.rings;
         if let Some(h) = self.hosts.get_mut(&host) {
             h.hyper.ops.insert(name.to_owned(), Op::Migrating(op));
         }
-        let takes = self.rng.range(400, 5000) + self.extra_time();
-        let mut answer = Some(asker);
-        if self.rng.chance(self.odds.call_hangs)
-            && let Some(asker) = answer.take()
-        {
-            let delay = self.rng.range(1000, 3000);
-            self.answer(host, delay, asker, Answer::Unknown("the call ran out of time"));
+        let course = self.rules.of_vm(Deed::Migration, host, name);
+        let mut takes = self.rng.range(400, 5000) + self.extra_time();
+        if let Some(Course::Takes(ms)) = course {
+            takes = ms;
         }
+        let hangs = course == Some(Course::Hangs) || self.hangs(host, &asker);
+        let answer = (!hangs).then_some(asker);
         self.host_after(host, takes, HostEv::Hyper(HyperEv::Migrated { name: name.to_owned(), pid, op, to, answer }));
     }
 
-    pub(crate) fn cancel_migration(&mut self, host: NodeId, name: &str) {
+    pub(crate) fn call_cancel(&mut self, host: NodeId, name: &str, asker: Asker) {
+        if self.silent(host, &asker) {
+            return;
+        }
+        self.cancel_migration(host, name);
+        self.reply(host, 5, &asker, done(Answer::Cancelled));
+    }
+
+    fn cancel_migration(&mut self, host: NodeId, name: &str) {
         if let Some(h) = self.hosts.get_mut(&host)
             && matches!(h.hyper.ops.get(name), Some(Op::Migrating(_)))
         {
@@ -205,71 +256,83 @@ impl Sim {
                 let result = if h.hyper.ops.get(&name) == Some(&Op::Starting(op)) {
                     h.hyper.ops.remove(&name);
                     self.create(host, &name, Origin::Belay);
-                    Answer::Done
+                    Ok(Answer::Started { pid: self.pid_of(host, &name), already: false })
                 } else {
-                    Answer::Failed("destroyed while it was started")
+                    Err("destroyed while it was started")
                 };
-                if let Some(asker) = answer {
-                    self.answer(host, 3, asker, result);
-                }
+                self.answers(host, answer, result);
             }
-            HyperEv::Stopped { name, pid, answer } => {
+            HyperEv::Stopped { name, pid, destroyed, answer } => {
                 if self.pid_of(host, &name) == Some(pid) {
-                    self.end_domain(host, &name, GoneReason::GuestShutdown);
+                    let why = if destroyed { GoneReason::Died } else { GoneReason::GuestShutdown };
+                    self.end_domain(host, &name, why);
                 }
-                if let Some(asker) = answer {
-                    self.answer(host, 3, asker, Answer::Done);
-                }
+                self.answers(host, answer, Ok(Answer::Stopped { destroyed }));
             }
             HyperEv::Migrated { name, pid, op, to, answer } => {
-                let result = self.migrated(host, &name, pid, op, to);
-                if let Some(asker) = answer {
-                    self.answer(host, 3, asker, result);
-                }
+                let result = self.migrated(host, &name, pid, op, to).map(|()| Answer::Migrated);
+                self.answers(host, answer, result);
             }
         }
     }
 
-    fn migrated(&mut self, host: NodeId, name: &str, pid: u32, op: u64, to: NodeId) -> Answer {
-        let Some(h) = self.hosts.get_mut(&host) else { return Answer::Failed("no host") };
+    fn answers(&mut self, host: NodeId, asker: Option<Asker>, result: Result<Answer, &str>) {
+        // The agent that was asked is gone: nobody hears it.
+        let Some(asker) = asker.filter(|asker| self.agent_listens(host) == Some(asker.agent)) else { return };
+        match result {
+            Ok(answer) => self.reply(host, 3, &asker, done(answer)),
+            Err(why) => self.failed(host, 3, &asker, FaultKind::Failed, why),
+        }
+    }
+
+    fn migrated(&mut self, host: NodeId, name: &str, pid: u32, op: u64, to: NodeId) -> Result<(), &'static str> {
+        let Some(h) = self.hosts.get_mut(&host) else { return Err("no host") };
         if h.hyper.ops.get(name) != Some(&Op::Migrating(op)) {
-            return Answer::Failed("cancelled");
+            return Err("cancelled");
         }
         h.hyper.ops.remove(name);
         if self.pid_of(host, name) != Some(pid) {
-            return Answer::Failed("the domain died");
+            return Err("the domain died");
         }
         let apart = self.hosts.get(&host).map(|h| h.partition) != self.hosts.get(&to).map(|h| h.partition);
         let there = self.hosts.get(&to).is_some_and(|h| h.powered && h.frozen.is_none());
-        let taken = self.hosts.get(&to).is_some_and(|h| h.hyper.list().contains_key(name));
-        if apart || !there || taken || self.silent(to) {
-            return Answer::Failed("the target does not take it");
+        let taken = self.hosts.get(&to).is_some_and(|h| h.hyper.present().contains_key(name));
+        if apart || !there || taken || self.libvirt_is_silent(to) {
+            return Err("the target does not take it");
         }
-        if !self.rng.chance(self.odds.migration_lies) {
-            self.moves(host, name, to);
-            return Answer::Done;
-        }
+        let lie = match self.rules.of_vm(Deed::Migration, host, name) {
+            Some(Course::Fails | Course::Hangs) => return Err("the target does not take it"),
+            Some(Course::Lies) => 0,
+            Some(Course::WorksUnnoticed) => 1,
+            Some(Course::LeavesTwo) => 2,
+            Some(Course::LeavesNone) => 3,
+            None if self.rng.chance(self.odds.migration_lies) => self.rng.range(0, 3),
+            Some(Course::Works | Course::Takes(_)) | None => {
+                self.moves(host, name, to);
+                return Ok(());
+            }
+        };
         self.trace.note(self.now, host, || format!("the migration of {name} goes wrong"));
-        match self.rng.range(0, 3) {
-            0 => Answer::Done,
+        match lie {
+            0 => Ok(()),
             1 => {
                 self.moves(host, name, to);
-                Answer::Failed("connection reset")
+                Err("connection reset")
             }
             2 => {
                 self.create(to, name, Origin::Other);
-                Answer::Failed("the target did not confirm")
+                Err("the target did not confirm")
             }
             _ => {
                 self.end_domain(host, name, GoneReason::Migrated);
-                Answer::Failed("qemu crashed")
+                Err("qemu crashed")
             }
         }
     }
 
     /// Somebody migrates a domain with `virsh`.
     pub fn move_by_hand(&mut self, host: NodeId, name: &str, to: NodeId) {
-        let takes = |h: &&crate::sim::Host| h.powered && h.frozen.is_none() && !h.hyper.list().contains_key(name);
+        let takes = |h: &&crate::sim::Host| h.powered && h.frozen.is_none() && !h.hyper.present().contains_key(name);
         let runs = self.pid_of(host, name).is_some();
         let idle = self.hosts.get(&host).is_some_and(|h| h.frozen.is_none() && !h.hyper.ops.contains_key(name));
         if runs && idle && self.hosts.get(&to).filter(takes).is_some() {
@@ -277,7 +340,13 @@ impl Sim {
             self.truth.moved_by_hand += 1;
             self.end_domain(host, name, GoneReason::Migrated);
             self.create(to, name, Origin::Other);
+            self.goes_on(name);
         }
+    }
+
+    /// A domain that was moved was not started.
+    fn goes_on(&mut self, name: &str) {
+        self.truth.begun.entry(name.to_owned()).and_modify(|count| *count = count.saturating_sub(1));
     }
 
     /// Somebody starts a domain with `virsh`.
@@ -289,17 +358,19 @@ impl Sim {
         let origin = self.hosts.get(&host).and_then(|h| h.hyper.domains.get(name)).map(|dom| dom.origin);
         self.end_domain(host, name, GoneReason::Migrated);
         self.create(to, name, origin.unwrap_or(Origin::Belay));
+        self.goes_on(name);
     }
 
     pub(crate) fn create(&mut self, host: NodeId, name: &str, origin: Origin) {
         self.truth.moved_by_hand += u64::from(origin == Origin::Other);
+        *self.truth.begun.entry(name.to_owned()).or_default() += 1;
         self.rings += 1;
         let pid = u32::try_from(self.rings).unwrap_or(u32::MAX);
         let since = self.now;
         let Some(h) = self.hosts.get_mut(&host).filter(|h| h.powered) else { return };
         h.hyper.domains.insert(name.to_owned(), Dom { pid, origin, since });
         self.trace.note(self.now, host, || format!("+ {name} runs ({origin:?})"));
-        self.witness(host, name, DomEvent::Started { pid });
+        self.witness(host, AgentEvent::Started { name: name.to_owned(), pid: Some(pid) });
     }
 
     /// A domain's process ends.
@@ -308,15 +379,18 @@ impl Sim {
         let Some(dom) = h.hyper.domains.remove(name) else { return };
         h.hyper.ops.remove(name);
         self.trace.note(self.now, host, || format!("- {name} is gone ({why:?})"));
-        self.witness(host, name, DomEvent::Gone { pid: dom.pid, why });
+        let (name, witness) = (name.to_owned(), Witness::Pidfd);
+        // Now and then the agent came too late to learn which process it was.
+        let pid = (!self.rng.chance(5)).then_some(dom.pid);
+        self.witness(host, AgentEvent::Gone { name, why, pid, witness });
     }
 
-    fn witness(&mut self, host: NodeId, name: &str, what: DomEvent) {
+    /// The agent sees something happen, unless it looks away.
+    fn witness(&mut self, host: NodeId, event: AgentEvent) {
         let lost = self.rng.chance(self.odds.event_lost);
         let delay = self.rng.range(0, 20);
-        if !lost && self.daemon(host).is_some_and(|daemon| daemon.exec.agent_up) {
-            let event = ExecEv::Dom { name: name.to_owned(), what };
-            self.daemon_after(host, delay, DaemonEv::Exec(event));
+        if let Some(agent) = self.agent_listens(host).filter(|_| !lost) {
+            self.daemon_after(host, delay, DaemonEv::Exec(ExecEv::Said { agent, what: NoticeKind::Event(event) }));
         }
     }
 }

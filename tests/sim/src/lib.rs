@@ -14,6 +14,7 @@
 //! where it can look itself. Nothing here reads a clock or a random device: the same seed gives the same run.
 
 mod admin;
+mod by_hand;
 mod change;
 mod chaos;
 pub mod cut;
@@ -23,15 +24,18 @@ mod executor;
 mod faults;
 mod fence;
 mod hypervisor;
-mod job;
+mod modes;
 mod network;
+mod placement_rules;
 mod ring;
 pub mod rng;
+pub mod rules;
 pub mod scenario;
 pub mod seed;
 pub mod shape;
 pub mod shrink;
 pub mod sim;
 pub mod swarm;
+mod told;
 pub mod trace;
 mod truth;

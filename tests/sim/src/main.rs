@@ -2,11 +2,13 @@
 
 use anyhow::{Context, Result, bail};
 use belay_sim::cut::Cut;
+use belay_sim::scenario;
 use belay_sim::seed::{Options, Report, run_seed};
 use belay_sim::shrink::shrink;
 use clap::Parser;
 use std::io::IsTerminal;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,6 +17,10 @@ use std::time::{Duration, Instant};
 /// Simulates clusters in which everything goes wrong, and checks that nothing bad comes of it.
 #[derive(Debug, Parser)]
 struct Arguments {
+    /// Play this scenario (see tests/data/scenarios/README.md) instead of running seeds; --seed decides how long everything
+    /// takes in it.
+    #[arg(long, value_name = "FILE")]
+    scenario: Vec<PathBuf>,
     /// Run this seed only; if it fails, cut it down to a small run that fails in the same way.
     #[arg(long)]
     seed: Option<u64>,
@@ -31,7 +37,7 @@ struct Arguments {
     #[arg(long)]
     jobs: Option<usize>,
     /// Print everything as it happens.
-    #[arg(long, requires = "seed")]
+    #[arg(long)]
     trace: bool,
     /// Print every message of the ring as well.
     #[arg(long, requires = "trace")]
@@ -50,6 +56,30 @@ struct Arguments {
 fn range(text: &str) -> Result<Range<u64>> {
     let (from, to) = text.split_once("..").context("write it as FROM..TO, for example 0..1000")?;
     Ok(from.trim().parse()?..to.trim().parse()?)
+}
+
+/// Plays scenarios, each in a world of its own.
+fn play(arguments: &Arguments) -> Result<()> {
+    let options = scenario::Options { seed: arguments.seed.unwrap_or(1), trace: arguments.trace };
+    let mut failed = 0;
+    for file in &arguments.scenario {
+        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let scenario = scenario::Scenario::read(&file.display().to_string(), &text)?;
+        match scenario::play(&scenario, options) {
+            Ok(()) => println!("{}: all of it is so", file.display()),
+            Err(failure) => {
+                failed += 1;
+                if !arguments.trace {
+                    print!("{}", failure.trace);
+                }
+                println!("{failure}");
+            }
+        }
+    }
+    if failed > 0 {
+        bail!("{failed} of {} scenarios went another way than they say", arguments.scenario.len());
+    }
+    Ok(())
 }
 
 fn main() -> ExitCode {
@@ -98,9 +128,16 @@ fn run() -> Result<()> {
         cut: arguments.cut.clone(),
         ..Options::default()
     };
-    if let Some(seed) = arguments.seed {
-        return run_one(seed, &options, &arguments);
+    if !arguments.scenario.is_empty() {
+        return play(&arguments);
     }
+    match arguments.seed {
+        Some(seed) => run_one(seed, &options, &arguments),
+        None => run_many(&options, &arguments),
+    }
+}
+
+fn run_many(options: &Options, arguments: &Arguments) -> Result<()> {
     let seeds = arguments.seeds.clone();
     let jobs = arguments.jobs.or_else(|| Some(std::thread::available_parallelism().ok()?.get())).unwrap_or(1).max(1);
     let begun = Instant::now();
@@ -114,7 +151,7 @@ fn run() -> Result<()> {
                         if seed >= seeds.end {
                             return;
                         }
-                        let report = run_seed(seed, &options);
+                        let report = run_seed(seed, options);
                         if let Some(failure) = &report.failure {
                             println!("seed {seed}: {failure}");
                             stop.store(!arguments.keep_going, Ordering::Relaxed);
@@ -129,11 +166,11 @@ fn run() -> Result<()> {
         tell_progress(&seeds, begun, &sum, || workers.iter().all(std::thread::ScopedJoinHandle::is_finished));
     });
     let mut sum = sum.into_inner().unwrap_or_default();
-    tell_sum(&sum, begun.elapsed(), jobs);
+    tell_sum(&sum, begun.elapsed());
     sum.failed.sort_by_key(|report| report.seed);
     let Some(first) = sum.failed.first() else { return Ok(()) };
     if !arguments.no_shrink {
-        tell_smallest(first.seed, &options);
+        tell_smallest(first.seed, options);
     }
     let failed: Vec<u64> = sum.failed.iter().map(|report| report.seed).collect();
     bail!("failed seeds: {failed:?}");
@@ -145,7 +182,7 @@ fn run_one(seed: u64, options: &Options, arguments: &Arguments) -> Result<()> {
     let failure = report.failure.clone();
     let mut sum = Sum::default();
     sum.add(report);
-    tell_sum(&sum, begun.elapsed(), 1);
+    tell_sum(&sum, begun.elapsed());
     let Some(failure) = failure else { return Ok(()) };
     println!("seed {seed}: {failure}");
     if !arguments.trace && !arguments.no_shrink {
@@ -177,17 +214,24 @@ fn tell_progress(seeds: &Range<u64>, begun: Instant, sum: &Mutex<Sum>, done: imp
     }
 }
 
-fn tell_sum(sum: &Sum, took: Duration, jobs: usize) {
+/// The time that the processors have spent on this, in seconds; what Linux counts in hundredths.
+fn worked() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let fields: Vec<&str> = text.rsplit_once(") ")?.1.split(' ').collect();
+    let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    Some(ticks as f64 / 100.0)
+}
+
+fn tell_sum(sum: &Sum, took: Duration) {
     let seconds = took.as_secs_f64().max(0.001);
-    let a_minute = sum.steps as f64 / seconds * 60.0;
+    let on_a_core = sum.steps as f64 / worked().unwrap_or(seconds).max(0.01) * 60.0;
     println!(
-        "{} seeds in {seconds:.1} s: {} engine steps ({:.1} million a minute, {:.1} a core), {} h simulated, {} requests, \
+        "{} seeds in {seconds:.1} s: {} engine steps, {:.1} million a minute on one core; {:.1} h simulated, {} requests, \
          {} starts, {} hosts fenced, {} failures",
         sum.seeds,
         sum.steps,
-        a_minute / 1e6,
-        a_minute / 1e6 / jobs as f64,
-        sum.simulated_ms / 3_600_000,
+        on_a_core / 1e6,
+        sum.simulated_ms as f64 / 3_600_000.0,
         sum.requests,
         sum.starts,
         sum.fenced,

@@ -176,6 +176,9 @@ impl Sim {
         if self.shape.two_node {
             return hosts.iter().any(|id| self.hosts.get(id).is_some_and(|host| !host.waits_for_all));
         }
+        if self.shape.quorum > 0 {
+            return hosts.iter().filter_map(|id| self.shape.votes.get(id)).sum::<u32>() >= self.shape.quorum;
+        }
         hosts.len() * 2 > self.hosts.len()
     }
 

@@ -7,8 +7,28 @@
 //! story.until("web1 runs", |story| story.runs_on("web1").is_some());
 //! ```
 
+mod ask;
+mod event;
+mod expect;
+mod file;
+mod look;
+mod play;
+mod setup;
+mod simulated;
+mod words;
+
+pub use ask::{Answer, Ask};
+pub use event::Event;
+pub use expect::{Expect, Seen};
+pub use file::{Happens, Scenario, Step, When};
+pub use look::{World, check, lines};
+pub use play::{Failure, Options, play};
+pub use setup::{Ground, Setup};
+pub use words::Mistake;
+
 use crate::shape::Shape;
 use crate::sim::Sim;
+use belay_engine::state::State;
 use belay_engine::state::member::Standing;
 use belay_engine::state::service::ServiceRecord;
 use belay_proto::entry::Request;
@@ -96,6 +116,12 @@ impl Story {
             [one] => Some(*one),
             _ => None,
         }
+    }
+
+    /// What a host's node knows.
+    #[must_use]
+    pub fn state(&self, host: u32) -> Option<&State> {
+        Some(self.sim.daemon(NodeId(host))?.node.state())
     }
 
     /// A service as a host's node has it.

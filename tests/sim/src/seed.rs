@@ -2,6 +2,7 @@
 
 use crate::cut::Cut;
 use crate::hypervisor::Origin;
+use crate::placement_rules::waits_with_reason;
 use crate::rng::Rng;
 use crate::shape::Shape;
 use crate::sim::Sim;
@@ -124,6 +125,7 @@ pub fn run_seed(seed: u64, options: &Options) -> Report {
     let in_chaos = sim.violation().is_some();
     if !in_chaos {
         sim.heal();
+        sim.end_modes();
         if sim.settle(HEALED_WITHIN) {
             sim.stays_calm(CALM_FOR);
         }
@@ -221,8 +223,8 @@ impl Sim {
                 return Some(format!("node{id} and node{} differ in their state", first.0));
             }
         }
-        if state.config().map(|config| config.version) != Some(self.shape.version) {
-            return Some(format!("configuration version {} is not in force", self.shape.version));
+        if self.healed && state.config().map(|config| config.version) != Some(self.conf_version) {
+            return Some(format!("configuration version {} is not in force", self.conf_version));
         }
         let absent = self.hosts.keys().find(|id| state.node(**id).is_none_or(|n| n.standing != Standing::Online));
         if let Some(id) = absent {
@@ -256,6 +258,9 @@ impl Sim {
             }
             match &record.phase {
                 _ if record.frozen => None,
+                Phase::Started { .. } if self.mode_amiss(state, &service, record).is_some() => {
+                    self.mode_amiss(state, &service, record)
+                }
                 Phase::Started { owner } => {
                     let legal = vm.restricted_to.is_empty() || vm.restricted_to.contains(&owner.0);
                     if self.places(&vm.name) != [owner.0] {
@@ -274,6 +279,7 @@ impl Sim {
                     about("should not run")
                 }
                 Phase::Failed { .. } => None,
+                Phase::Stopped { wanted: Wanted::Now } if waits_with_reason(state, &service) => None,
                 _ => about("is on its way"),
             }
         })

@@ -9,6 +9,7 @@ use crate::fence::{FenceEv, Fencer};
 use crate::hypervisor::{HyperEv, Hypervisor};
 use crate::ring::{Group, Item, Link};
 use crate::rng::Rng;
+use crate::rules::Rules;
 use crate::shape::Shape;
 use crate::swarm::{Chaos, Odds};
 use crate::trace::Trace;
@@ -64,6 +65,8 @@ pub(crate) enum WorldEv {
     Rejoin,
     Split(Vec<u32>, Vec<u32>),
     ConfigArrives(NodeId),
+    /// A moment that a story waits for.
+    Moment,
     Chaos,
     Ask,
 }
@@ -115,6 +118,8 @@ pub(crate) struct Host {
     pub(crate) disk: Disk,
     pub(crate) hyper: Hypervisor,
     pub(crate) daemon: Option<Daemon>,
+    /// Nothing starts its daemon again.
+    pub(crate) stays_dead: bool,
     /// The daemon dies after so many more actions.
     pub(crate) dies_in: Option<u32>,
 }
@@ -136,6 +141,10 @@ pub struct Sim {
     pub(crate) broken: BTreeSet<Link>,
     pub(crate) rings: u64,
     pub(crate) position: u64,
+    pub(crate) conf: String,
+    pub(crate) conf_version: u64,
+    /// What fails because a scenario says so.
+    pub rules: Rules,
     pub(crate) steps: u64,
     /// What is printed when something is wrong.
     pub trace: Trace,
@@ -166,6 +175,7 @@ impl Sim {
             disk: Disk::default(),
             hyper: Hypervisor::default(),
             daemon: None,
+            stays_dead: false,
             dies_in: None,
         };
         Self {
@@ -181,6 +191,9 @@ impl Sim {
             broken: BTreeSet::new(),
             rings: 0,
             position: 0,
+            conf: conf.1,
+            conf_version: 1,
+            rules: Rules::default(),
             steps: 0,
             trace: Trace::default(),
             truth: Truth::default(),
@@ -456,7 +469,7 @@ impl Sim {
         let now = self.now_of(host);
         self.lives += 1;
         let life = self.lives;
-        let Some(h) = self.hosts.get_mut(&host).filter(|h| h.daemon.is_none()) else { return };
+        let Some(h) = self.hosts.get_mut(&host).filter(|h| h.daemon.is_none() && !h.stays_dead) else { return };
         let (version, conf) = h.conf.clone();
         let state = match h.disk.load() {
             Ok(state) => state,
@@ -467,6 +480,7 @@ impl Sim {
             Ok(boot) => boot,
             Err(error) => return self.violated("the simulator", error.to_string()),
         };
+        let exec = Executor::new(boot.clone(), self.now);
         let identity =
             Identity { node: host, boot, incarnation: Incarnation(h.incarnations), software: "simulated".to_owned() };
         self.trace.note(self.now, host, || format!("daemon starts with entry {}", state.index()));
@@ -483,7 +497,7 @@ impl Sim {
             wake: 0,
             reports: VecDeque::new(),
             last_report: 0,
-            exec: Executor::default(),
+            exec,
             fencer: Fencer::default(),
             frozen: None,
             before: None,

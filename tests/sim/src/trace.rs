@@ -20,6 +20,8 @@ pub struct Trace {
     /// Keep every line.
     pub keep_all: bool,
     newest: Option<EventId>,
+    /// What the cluster said of itself, for stories that look at it.
+    history: Option<Vec<HistoryEvent>>,
 }
 
 impl Trace {
@@ -44,8 +46,24 @@ impl Trace {
         self.line(now, "*****", text);
     }
 
+    /// Keeps the whole history from now on.
+    pub(crate) fn keep_history(&mut self) {
+        self.history = Some(Vec::new());
+    }
+
+    /// What was kept of it.
+    pub(crate) fn history(&self) -> &[HistoryEvent] {
+        self.history.as_deref().unwrap_or_default()
+    }
+
     /// What the cluster says of itself: the first member to say it.
     pub(crate) fn published(&mut self, now: u64, host: NodeId, event: &HistoryEvent) {
+        // Two sides of a split may each have an event of this number.
+        if let Some(history) = &mut self.history
+            && !history.iter().rev().any(|known| known.id == event.id && known.text == event.text)
+        {
+            history.push(event.clone());
+        }
         if self.newest.is_some_and(|newest| event.id <= newest) {
             return;
         }

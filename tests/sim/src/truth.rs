@@ -24,6 +24,26 @@ pub(crate) struct Asked {
     pub(crate) answered_ms: u64,
     /// The answer was a refusal of the host, which is no answer of the cluster.
     pub(crate) refused: bool,
+    /// What that host said.
+    pub(crate) refusal: Option<Verdict>,
+}
+
+impl Asked {
+    /// What somebody will ask as soon as anybody can take it.
+    pub(crate) fn not_yet(request: Request, now: u64) -> Self {
+        Self {
+            request,
+            at: Vec::new(),
+            answer: None,
+            sent: 0,
+            cluster_ms: 0,
+            answered_index: Index(u64::MAX),
+            asked_ms: now,
+            answered_ms: u64::MAX,
+            refused: false,
+            refusal: None,
+        }
+    }
 }
 
 /// Everything known outside of the cluster.
@@ -51,8 +71,12 @@ pub(crate) struct Truth {
     /// When each service was told to restart, by the cluster's clock; more than the engine counts, never fewer (S6).
     pub(crate) decided_restarts: BTreeMap<ServiceName, Vec<Timestamp>>,
     /// The newest epoch in which anybody began to start or move a service (S9).
-    begun: BTreeMap<ServiceName, OwnershipEpoch>,
+    epochs: BTreeMap<ServiceName, OwnershipEpoch>,
+    /// Where each daemon had each service after the last entry it applied (S13).
+    pub(crate) placed: BTreeMap<NodeId, crate::placement_rules::Before>,
     pub(crate) fenced: u64,
+    /// How often a process of a domain began; one that is migrated goes on.
+    pub(crate) begun: BTreeMap<String, u64>,
     pub(crate) starts: u64,
 }
 
@@ -160,6 +184,7 @@ impl Sim {
         if opens_term {
             self.remembers(host);
         }
+        self.placed_by_the_rules(host);
         let first = self.truth.applied.insert((record.index, record.chain));
         self.decided(host, &record.entry.what, first);
         if !first {
@@ -266,6 +291,7 @@ impl Sim {
         }
         self.untouched(host, service, "started", true);
         self.in_its_epoch(host, service, epoch);
+        self.starts_on_host_in_use(host, service);
         self.restarts(host, service, epoch);
         self.truth.held.entry(service.clone()).or_default().insert(host);
     }
@@ -276,7 +302,7 @@ impl Sim {
         if self.shape.two_node {
             return;
         }
-        let newest = self.truth.begun.entry(service.clone()).or_default();
+        let newest = self.truth.epochs.entry(service.clone()).or_default();
         let before = std::mem::replace(newest, epoch.max(*newest));
         if epoch < before {
             let what = format!("node{host} begins in epoch {epoch} on {service}, which is in epoch {before}");
@@ -353,6 +379,7 @@ impl Sim {
     pub(crate) fn begins_fencing(&mut self, host: NodeId, victim: NodeId) {
         self.trace.note(self.now, host, || format!("begins to fence node{victim}"));
         self.acts(host, "fences");
+        self.fences_armed(host, victim);
         if host == victim {
             self.violated("S11", format!("node{host} fences itself"));
         }

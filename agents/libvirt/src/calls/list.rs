@@ -5,6 +5,7 @@ use super::Office;
 use crate::desk::Ticket;
 use crate::link::{Connection, Link};
 use crate::native::{self, Row};
+use crate::sizes::Sizes;
 use belay_proto::agent::{Answer, Fault, FaultKind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -48,6 +49,7 @@ type Probed = Result<(Vec<Row>, Instant), Error>;
 #[derive(Default)]
 pub(crate) struct Prober {
     slot: Arc<(Mutex<Slot>, Condvar)>,
+    sizes: Arc<Sizes>,
 }
 
 #[derive(Default)]
@@ -85,9 +87,13 @@ impl Prober {
 
     fn ask(&self, link: &Arc<Link>, connection: &Arc<Connection>, number: u64) {
         let (shared, link, connection) = (Arc::clone(&self.slot), Arc::clone(link), Arc::clone(connection));
+        let sizes = Arc::clone(&self.sizes);
         crate::spawn("list", move || {
             let asked = Instant::now();
-            let result = native::active_domains(connection.connect()).map(|rows| (rows, asked));
+            let result = native::active_domains(connection.connect()).map(|mut rows| {
+                sizes.fill(connection.connect(), &mut rows);
+                (rows, asked)
+            });
             let answers = result.is_ok();
             let (mutex, changed) = &*shared;
             let mut slot = mutex.lock().unwrap_or_else(PoisonError::into_inner);

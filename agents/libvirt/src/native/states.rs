@@ -1,5 +1,6 @@
 //! Two libvirt calls that crate `virt` has not got: the states of all active domains at once, and aborting a job.
 
+use belay_proto::Size;
 use belay_proto::agent::DomainState;
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
@@ -13,6 +14,10 @@ pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) uuid: String,
     pub(crate) state: DomainState,
+    /// libvirt's number for this life of the domain.
+    pub(crate) life: Option<u32>,
+    /// How big it is, where that was asked.
+    pub(crate) size: Option<Size>,
 }
 
 /// All active domains with their states. It is one call, also over libvirtd's socket, so that looking at a thousand
@@ -57,7 +62,9 @@ unsafe fn row_of(record: virt_sys::virDomainStatsRecordPtr) -> Option<Row> {
     let (name, uuid) = unsafe { name_and_uuid((*record).dom) }?;
     // A domain whose state was not told (its lock was held) is active all the same.
     let state = if found == 1 { state_of(u32::try_from(state).unwrap_or(0))? } else { DomainState::Alive };
-    Some(Row { name, uuid, state })
+    // SAFETY: as above; this reads a field of the domain and asks nobody.
+    let life = Some(unsafe { virt_sys::virDomainGetID((*record).dom) }).filter(|life| *life != u32::MAX);
+    Some(Row { name, uuid, state, life, size: None })
 }
 
 fn active_domains_one_by_one(connect: &Connect) -> Result<Vec<Row>, Error> {
@@ -65,7 +72,8 @@ fn active_domains_one_by_one(connect: &Connect) -> Result<Vec<Row>, Error> {
     for domain in connect.list_all_domains(virt_sys::VIR_CONNECT_LIST_DOMAINS_ACTIVE)? {
         let state = state_of(domain.state()?.0.to_raw());
         if let Some(state) = state {
-            rows.push(Row { name: domain.name()?, uuid: domain.uuid_string()?, state });
+            let (name, uuid) = (domain.name()?, domain.uuid_string()?);
+            rows.push(Row { name, uuid, state, life: domain.id(), size: None });
         }
     }
     Ok(rows)

@@ -53,6 +53,7 @@ fn a_guest_that_reboots_stays() {
     let world = Embedded::new();
     let mut agent = world.agent();
     let pid = agent.start_domain("web1", &world.definition("web1", Guest::Reboots));
+    assert_eq!(agent.list()[0].size, Some(belay_proto::Size { memory_mib: 32, vcpus: 1 }));
     for _ in 0..2 {
         agent.expect("reboot", |event| matches!(event, AgentEvent::Rebooted { name } if name == "web1").then_some(()));
     }

@@ -2,6 +2,7 @@
 
 use crate::agent::{Agent, PATIENCE, stop};
 use belay_proto::agent::{AGENT_VERSION, AgentEvent, AgentLine, Answer, CallKind, FaultKind, MAX_LINE_BYTES, Witness};
+use belay_proto::{HostFacts, Size};
 use std::time::Duration;
 
 const URI: &str = "test:///default";
@@ -52,6 +53,22 @@ fn a_domain_is_started_listed_and_stopped() {
     assert_eq!(witness, Witness::Libvirt, "there is no process that the kernel could tell about");
     let ends = agent.events().iter().filter(|event| matches!(event, AgentEvent::Gone { .. })).count();
     assert_eq!(ends, 1, "one end, one event");
+}
+
+#[test]
+fn how_big_the_host_and_its_domains_are_is_told() {
+    let agent = &mut Agent::connected(URI, &[]);
+    let host = agent.events().into_iter().find_map(|event| match event {
+        AgentEvent::Host(facts) => Some(facts),
+        _ => None,
+    });
+    // libvirt's fake one has 3 GiB and 16 CPUs, and a domain of 8 GiB and 2 CPUs.
+    assert_eq!(host, Some(HostFacts { memory_mib: 3072, cpus: 16 }));
+    assert_eq!(agent.list()[0].size, Some(Size { memory_mib: 8192, vcpus: 2 }));
+    let xml = xml("web1").replace("<memory>", "<vcpu current='1'>3</vcpu><memory>");
+    agent.call(CallKind::Start { name: "web1".into(), xml }).expect("it starts");
+    let web1 = agent.list().into_iter().find(|domain| domain.name == "web1").expect("it is listed");
+    assert_eq!(web1.size.map(|size| size.vcpus), Some(3), "what it may have, not what it has");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the rest of the daemon holds of an agent: a handle to call it, and to know whether it is there.
 
-use belay_proto::agent::{Answer, CallKind, Domain, Fault, FaultKind};
+use belay_driver::vm::Listing;
+use belay_proto::agent::{Answer, CallKind, Fault, FaultKind};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -19,16 +20,6 @@ pub enum Status {
         /// after a `Disconnected`.
         connection: Option<u64>,
     },
-}
-
-/// What an agent listed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listing {
-    /// The domains that run.
-    pub domains: Vec<Domain>,
-    /// Whether a domain that is not listed surely does not run. Without libvirt an agent lists the processes it can
-    /// see, and what it does not see is unknown.
-    pub complete: bool,
 }
 
 /// A call on its way to the supervisor.
@@ -96,30 +87,6 @@ impl Agent {
                 let connected = matches!(before, Status::Up { connection: Some(_) });
                 Ok(Listing { domains, complete: connected && self.status() == before })
             }
-            other => Err(self.nonsense(&other)),
-        }
-    }
-
-    /// Starts a domain; gives its process, where known.
-    ///
-    /// # Errors
-    /// As for [`Agent::call`].
-    pub async fn start(&self, name: &str, xml: &str, deadline: Duration) -> Result<Option<u32>, Fault> {
-        let what = CallKind::Start { name: name.to_owned(), xml: xml.to_owned() };
-        match self.call(what, deadline).await? {
-            Answer::Started { pid, .. } => Ok(pid),
-            other => Err(self.nonsense(&other)),
-        }
-    }
-
-    /// Stops a domain; tells whether it had to be destroyed.
-    ///
-    /// # Errors
-    /// As for [`Agent::call`].
-    pub async fn stop(&self, name: &str, grace: Duration, destroy: bool, deadline: Duration) -> Result<bool, Fault> {
-        let what = CallKind::Stop { name: name.to_owned(), grace_ms: millis(grace), destroy };
-        match self.call(what, deadline).await? {
-            Answer::Stopped { destroyed } => Ok(destroyed),
             other => Err(self.nonsense(&other)),
         }
     }

@@ -18,9 +18,9 @@ mod life;
 mod lines;
 mod supervisor;
 
-pub use client::{Agent, Listing, Status};
+pub use belay_driver::vm::{Listing, NoticeKind};
+pub use client::{Agent, Status};
 
-use belay_proto::agent::AgentEvent;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -74,20 +74,6 @@ pub struct Notice {
     pub uri: Arc<str>,
     /// What.
     pub what: NoticeKind,
-}
-
-/// The kinds of notice.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NoticeKind {
-    /// An agent said hello and takes calls.
-    Up,
-    /// The agent ended; every call in flight has failed as unknown. Another one will be started.
-    Down {
-        /// Why.
-        reason: String,
-    },
-    /// The agent reported an event.
-    Event(AgentEvent),
 }
 
 /// The agents of a host, one per hypervisor URI. They are killed when this is dropped; [`Agents::end`] is kinder.

@@ -1,7 +1,10 @@
 use super::*;
 use belay_config::model::{Device, FenceDevice, Method};
 use belay_engine::state::work::Work;
+use belay_engine::state::work::{FenceWork, WorkKind};
 use belay_proto::Index;
+use belay_proto::NodeId;
+use belay_proto::entry::FenceOutcome;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;

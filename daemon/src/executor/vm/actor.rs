@@ -1,86 +1,52 @@
-//! The executor's one owner of everything: takes in work, notices and the ends of tasks, starts tasks, and sends
-//! reports one after the other.
+//! The shell around the driver: passes on what happens, makes the calls it asks for, and sends its reports one after
+//! the other.
 
 use super::definition::Definitions;
-use super::job::{Ended, Job, Key, Standing, Task, Trouble};
-use super::world::World;
 use super::{Quorate, VmSettings};
-use crate::executor::agent::{Agents, Listing, Notice};
+use crate::executor::agent::{Agent, Agents, Notice};
+use crate::executor::clock::Clock;
+use belay_driver::vm::{Call, CallId, Question, Reply, VmAction, VmDriver, VmEvent};
 use belay_engine::state::work::Assignments;
-use belay_proto::ServiceName;
-use belay_proto::agent::Fault;
+use belay_proto::agent::{CallKind, Fault, FaultKind};
 use belay_proto::entry::What;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::{self, JoinSet};
-use tokio::time::{Instant, sleep_until};
+use std::collections::{BTreeMap, VecDeque};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{self, JoinError, JoinSet};
+use tokio::time::sleep_until;
 
 /// Notices that may wait. The actor never waits for anything else, so this is only for bursts.
 const NOTICES: usize = 1024;
-/// Stops that run at once. Guests shut down side by side, but an agent takes only so many calls.
-const STOPS_AT_ONCE: usize = 256;
-/// Work that was dropped, for lack of quorum mostly, is looked at again after this long.
-const AGAIN: Duration = Duration::from_millis(200);
-
-/// A task that goes on.
-struct Running {
-    key: Key,
-    domain: String,
-    uri: String,
-    standing: watch::Sender<Standing>,
-    task: task::Id,
-}
-
-/// What comes back from spawned tasks.
-enum Done {
-    Job(Box<Ended>),
-    List { uri: String, issued: u64, list: Result<Listing, Fault> },
-}
 
 /// The actor.
 pub(super) struct Actor {
-    settings: Arc<VmSettings>,
+    clock: Clock,
+    driver: VmDriver,
     reports: mpsc::Sender<What>,
+    /// Reports for which there was no room yet.
+    unsent: VecDeque<What>,
     quorate: Quorate,
-    world: World,
-    assignments: Arc<Assignments>,
     agents: Agents,
     notices: mpsc::Receiver<Notice>,
-    troubles: (mpsc::UnboundedSender<Trouble>, mpsc::UnboundedReceiver<Trouble>),
-    tasks: JoinSet<Done>,
-    running: BTreeMap<ServiceName, Running>,
-    done: BTreeSet<Key>,
-    /// Work that was dropped, and when it is taken up again if it is still listed then.
-    postponed: BTreeSet<Key>,
-    plan_again: Option<Instant>,
-    starts: Arc<Semaphore>,
-    stops: Arc<Semaphore>,
     definitions: Definitions,
+    tasks: JoinSet<(CallId, Reply)>,
+    calls: BTreeMap<task::Id, CallId>,
 }
 
 impl Actor {
     pub(super) fn new(settings: VmSettings, reports: mpsc::Sender<What>, quorate: Quorate) -> Self {
-        let settings = Arc::new(settings);
         let (sender, notices) = mpsc::channel(NOTICES);
+        let clock = Clock::start();
         Self {
-            world: World::new(Arc::clone(&settings), Instant::now()),
+            definitions: Definitions::new(settings.driver.definition_within),
+            driver: VmDriver::new(settings.driver, clock.now()),
+            clock,
             reports,
+            unsent: VecDeque::new(),
             quorate,
-            assignments: Arc::default(),
-            agents: Agents::new(settings.agent.clone(), sender),
+            agents: Agents::new(settings.agent, sender),
             notices,
-            troubles: mpsc::unbounded_channel(),
             tasks: JoinSet::new(),
-            running: BTreeMap::new(),
-            done: BTreeSet::new(),
-            postponed: BTreeSet::new(),
-            plan_again: None,
-            starts: Arc::new(Semaphore::new(settings.starts_at_once.max(1))),
-            stops: Arc::new(Semaphore::new(STOPS_AT_ONCE)),
-            definitions: Definitions::new(settings.definition_within),
-            settings,
+            calls: BTreeMap::new(),
         }
     }
 
@@ -97,139 +63,82 @@ impl Actor {
     async fn serve(&mut self, incoming: &mut watch::Receiver<Assignments>) {
         let reports = self.reports.clone();
         loop {
-            self.ask_for_lists();
-            let wake_at = self.plan_again.map_or_else(|| self.world.wake_at(), |at| at.min(self.world.wake_at()));
-            tokio::select! {
+            let wake_at = self.clock.instant(self.driver.wake_at());
+            let event = tokio::select! {
                 changed = incoming.changed() => {
                     if changed.is_err() {
                         return;
                     }
-                    let assignments = Arc::new(incoming.borrow_and_update().clone());
-                    self.assign(assignments);
+                    VmEvent::Assigned(incoming.borrow_and_update().clone())
                 }
-                Some(notice) = self.notices.recv() => self.world.notice(Instant::now(), &notice.uri, notice.what),
-                Some(done) = self.tasks.join_next_with_id() => self.finished(done),
-                Some(Trouble { service, epoch, reason }) = self.troubles.1.recv() => {
-                    self.world.trouble(service, epoch, reason);
-                }
-                permit = reports.reserve(), if self.world.has_reports() => {
+                Some(Notice { uri, what }) = self.notices.recv() => VmEvent::Notice { uri: uri.to_string(), what },
+                Some(done) = self.tasks.join_next_with_id() => match self.answer(done) {
+                    Some(event) => event,
+                    None => continue,
+                },
+                permit = reports.reserve(), if !self.unsent.is_empty() => {
                     let Ok(permit) = permit else { return };
-                    if let Some(report) = self.world.next_report() {
-                        tracing::debug!(?report, "report");
+                    if let Some(report) = self.unsent.pop_front() {
                         permit.send(report);
                     }
+                    continue;
                 }
-                () = sleep_until(wake_at) => {
-                    self.world.timers(Instant::now());
-                    if self.plan_again.is_some_and(|at| at <= Instant::now()) {
-                        self.plan_again = None;
-                        self.postponed.clear();
-                        self.plan();
-                    }
-                }
-            }
-        }
-    }
-
-    fn assign(&mut self, assignments: Arc<Assignments>) {
-        self.assignments = Arc::clone(&assignments);
-        let tasks: Vec<Task> = assignments.work.iter().filter_map(Task::of).collect();
-        let listed: BTreeSet<&Key> = tasks.iter().map(|task| &task.key).collect();
-        // What was done and reported is not done again for being listed in a new term: the node proposes a report until
-        // it arrives, and a start begun anew would overtake the report that the first one failed.
-        self.done.retain(|key| listed.contains(key));
-        let worked_on: BTreeSet<ServiceName> = tasks.iter().map(|task| task.key.service.clone()).collect();
-        for running in self.running.values() {
-            let standing = if listed.contains(&running.key) {
-                Standing::Wanted
-            } else if worked_on.contains(&running.key.service) {
-                Standing::Superseded
-            } else {
-                Standing::Unlisted
+                () = sleep_until(wake_at) => VmEvent::Woken,
             };
-            running.standing.send_if_modified(|old| std::mem::replace(old, standing) != standing);
-        }
-        self.world.assign(Instant::now(), assignments, worked_on);
-        self.plan();
-    }
-
-    /// Starts whatever is listed, not done, and not waiting for other work on the same service.
-    fn plan(&mut self) {
-        let assignments = Arc::clone(&self.assignments);
-        for task in assignments.work.iter().filter_map(Task::of) {
-            let free = !self.running.contains_key(&task.key.service);
-            if free && !self.done.contains(&task.key) && !self.postponed.contains(&task.key) {
-                self.begin(task);
+            for action in self.driver.step(self.clock.now(), event) {
+                self.carry_out(action);
             }
         }
     }
 
-    fn begin(&mut self, task: Task) {
-        let (standing, watched) = watch::channel(Standing::Wanted);
-        let key = task.key.clone();
-        let uri = task.vm.hypervisor_uri.clone().unwrap_or_else(|| self.settings.hypervisor.clone());
-        self.world.job_began(&key.service);
-        let job = Job {
-            task,
-            agent: self.agents.get(&uri),
-            standing: watched,
-            quorate: Arc::clone(&self.quorate),
-            starts: Arc::clone(&self.starts),
-            stops: Arc::clone(&self.stops),
-            definitions: self.definitions.clone(),
-            settings: Arc::clone(&self.settings),
-            troubles: self.troubles.0.clone(),
-        };
-        let domain = job.domain().to_owned();
-        let task = self.tasks.spawn(async move { Done::Job(Box::new(job.run().await)) }).id();
-        self.running.insert(key.service.clone(), Running { key, domain, uri, standing, task });
-    }
-
-    fn ask_for_lists(&mut self) {
-        for uri in self.world.uris() {
-            // Also starts the agent of a hypervisor that has just come into use.
-            self.agents.get(&uri);
-        }
-        for (uri, issued) in self.world.lists_to_ask(Instant::now()) {
-            let agent = self.agents.get(&uri);
-            let within = self.settings.list_within;
-            self.tasks.spawn(async move { Done::List { list: agent.list(within).await, uri, issued } });
-        }
-    }
-
-    fn finished(&mut self, done: Result<(task::Id, Done), task::JoinError>) {
-        let now = Instant::now();
-        match done {
-            Ok((_, Done::List { uri, issued, list })) => self.world.listed(now, &uri, issued, list),
-            Ok((_, Done::Job(ended))) => {
-                let known = ended.outcome.is_some();
-                if let Some(running) = self.running.remove(&ended.service) {
-                    if known {
-                        self.done.insert(running.key)
-                    } else {
-                        self.postpone(now, running.key)
-                    };
+    fn carry_out(&mut self, action: VmAction) {
+        match action {
+            VmAction::EnsureAgent(uri) => drop(self.agents.get(&uri)),
+            VmAction::Call(call) => {
+                if let Some(work) = &call.work {
+                    tracing::debug!(service = %work.service, kind = ?work.kind, call = call.id.0, "asks");
                 }
-                self.world.job_ended(now, *ended);
-                self.plan();
+                let id = call.id;
+                let (agent, quorate) = (self.agents.get(&call.uri), self.quorate.clone());
+                let definitions = self.definitions.clone();
+                let task = self.tasks.spawn(async move { (id, ask(call, agent, quorate, definitions).await) });
+                self.calls.insert(task.id(), id);
             }
-            Err(error) => self.failed(now, &error),
+            VmAction::Report(report) => {
+                tracing::debug!(?report, "report");
+                self.unsent.push_back(report);
+            }
+            VmAction::Warn { service, text } => tracing::warn!(%service, "{text}"),
         }
     }
 
-    fn postpone(&mut self, now: Instant, key: Key) -> bool {
-        self.plan_again.get_or_insert(now + AGAIN);
-        self.postponed.insert(key)
+    fn answer(&mut self, done: Result<(task::Id, (CallId, Reply)), JoinError>) -> Option<VmEvent> {
+        let (call, reply) = match done {
+            Ok((task, answered)) => {
+                self.calls.remove(&task);
+                answered
+            }
+            // It ended without a word, which is a defect: nobody knows what came of the call.
+            Err(error) => {
+                tracing::error!("a call of the vm executor failed: {error}");
+                let message = format!("belayd failed during the call: {error}");
+                let fault = Fault { kind: FaultKind::Unreachable, message };
+                (self.calls.remove(&error.id())?, Reply::Answer(Err(fault)))
+            }
+        };
+        Some(VmEvent::Answered { call, reply })
     }
+}
 
-    /// A task ended without a word, which is a defect; its work is taken up again.
-    fn failed(&mut self, now: Instant, error: &task::JoinError) {
-        tracing::error!("a task of the vm executor failed: {error}");
-        let broken = self.running.iter().find(|(_, running)| running.task == error.id());
-        let Some(service) = broken.map(|(service, _)| service.clone()) else { return };
-        let Some(Running { key, domain, uri, .. }) = self.running.remove(&service) else { return };
-        let epoch = key.epoch;
-        self.postpone(now, key);
-        self.world.job_ended(now, Ended { service, epoch, domain, uri, outcome: None, pid: None });
+/// Makes a call.
+async fn ask(call: Call, agent: Agent, quorate: Quorate, definitions: Definitions) -> Reply {
+    // Here and not when the driver asked for it: a task may have to wait before it runs.
+    if call.needs_quorum && !quorate() {
+        return Reply::NotQuorate;
+    }
+    match call.question {
+        Question::Agent(CallKind::List) => Reply::List(agent.list(call.within).await),
+        Question::Agent(what) => Reply::Answer(agent.call(what, call.within).await),
+        Question::Definition(vm) => Reply::Definition(definitions.read(&vm).await.map_err(|error| error.to_string())),
     }
 }

@@ -1,34 +1,27 @@
-//! The VM executor: carries out this host's work on virtual machines and reports, in the order things happened, what
-//! came of it and what its hypervisors show.
+//! The VM executor: carries out what [`VmDriver`](belay_driver::vm::VmDriver) decides, with real agents, files and time.
 //!
 //! ```text
-//!  Assignments ──► actor ──► one task per service: start, stop, migrate, look
-//!                  │   ▲                    │
-//!   reports ◄──────┘   └── how it ended ◄───┤
-//!  (one queue)         └── agent's notices ◄┴──► libvirt agents
+//!  Assignments ──► shell ◄──────► VmDriver (pure): what to ask, what an answer means
+//!                  │   ▲
+//!   reports ◄──────┘   └── answers, notices ◄── one task a call ◄──► libvirt agents, definitions
+//!  (one queue)
 //! ```
 //!
-//! One [`actor`] owns everything that is known and is the only one that reports, so that reports keep the order of
-//! events. Tasks do the waiting. What an event means is decided in [`world`], which is pure.
+//! One task owns the driver and is the only one that reports, so that reports keep the order of events. Calls are tasks
+//! of their own, which do the waiting.
 //!
-//! What this module must never do: report "stopped" or "gone" because something could not be asked. Unknown stays
-//! unknown until an agent that sees everything says otherwise (design S8). And it never starts or moves anything
-//! without asking for quorum right before (S3).
+//! What this module must never do: answer a call that was not answered with anything but "unknown" (design S8), or make
+//! one that needs quorum without asking for it right before (S3).
 
 mod actor;
 mod definition;
-mod job;
-mod migrate;
-mod start;
-mod stop;
-mod world;
 
 use super::agent::AgentSettings;
+use belay_driver::vm::Settings;
 use belay_engine::state::work::Assignments;
 use belay_proto::BootId;
 use belay_proto::entry::What;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -37,43 +30,15 @@ use tokio::task::JoinHandle;
 pub struct VmSettings {
     /// How agents are run.
     pub agent: AgentSettings,
-    /// The hypervisor of VMs that name none.
-    pub hypervisor: String,
-    /// This host's boot, for inventories.
-    pub boot: BootId,
-    /// How many starts run at once. Each takes CPU and storage from the others; too many and all run out of time.
-    pub starts_at_once: usize,
-    /// How often hypervisors are asked what runs, as the net below the events.
-    pub check_every: Duration,
-    /// A hypervisor that does not answer for this long is reported as unknown.
-    pub unknown_after: Duration,
-    /// How long a domain may run where the state has none before that is reported. An event may be faster than the
-    /// entry that explains it.
-    pub settle: Duration,
-    /// How long reading a definition may take.
-    pub definition_within: Duration,
-    /// How long an agent may take to list its domains.
-    pub list_within: Duration,
-    /// How long an ended attempt is waited for beyond what it was granted, before it counts as failed.
-    pub slack: Duration,
+    /// How work is done with them.
+    pub driver: Settings,
 }
 
 impl VmSettings {
     /// The usual settings.
     #[must_use]
     pub fn new(agent: AgentSettings, hypervisor: impl Into<String>, boot: BootId) -> Self {
-        Self {
-            agent,
-            hypervisor: hypervisor.into(),
-            boot,
-            starts_at_once: 8,
-            check_every: Duration::from_secs(30),
-            unknown_after: Duration::from_secs(10),
-            settle: Duration::from_millis(500),
-            definition_within: Duration::from_secs(10),
-            list_within: Duration::from_secs(10),
-            slack: Duration::from_secs(30),
-        }
+        Self { agent, driver: Settings::new(hypervisor, boot) }
     }
 }
 

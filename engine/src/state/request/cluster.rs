@@ -15,9 +15,9 @@ impl State {
             Request::AcknowledgeFence { node } => self.acknowledge(id, by, *node),
             Request::Lock {} => self.lock(id, by),
             Request::Unlock {} => self.unlock(id, by),
-            Request::SetMode { .. } | Request::Disarm { .. } | Request::Arm {} => {
-                self.set_answer(id, Code::Invalid, "it is not there yet".into(), None);
-            }
+            Request::SetMode { node, mode, reason } => self.set_mode(id, by, *node, *mode, reason),
+            Request::Disarm { span, reason } => self.disarm(id, by, *span, reason),
+            Request::Arm {} => self.arm(id, by),
             // These name a service and never come here.
             Request::Enable { .. }
             | Request::Disable { .. }

@@ -36,7 +36,7 @@ impl State {
         let thawed = event(EventKind::Service, Severity::Notice, "unfrozen: it is managed again");
         self.note_service(name, record, thawed, Cause::Before);
         if let (true, Phase::Started { owner }) = (record.died_frozen, record.phase.clone()) {
-            self.recover(name, record, owner, "it died while it was frozen");
+            self.ended_frozen(name, record, owner);
         }
         Ok(())
     }
@@ -46,7 +46,7 @@ impl State {
 pub(super) fn convalesce(record: &ServiceRecord) -> Refusal {
     match record.phase {
         Phase::Started { .. } => (Code::Running, "a VM has no parts that could be left stopped".into()),
-        Phase::Stopped { wanted: Wanted::AtNextView } | Phase::Disabled | Phase::Failed { .. } => {
+        Phase::Stopped { wanted: Wanted::AtNextView | Wanted::WhenArmed } | Phase::Disabled | Phase::Failed { .. } => {
             (Code::Invalid, "it does not run, and a VM has no parts".into())
         }
         Phase::Stopped { wanted: Wanted::Now }

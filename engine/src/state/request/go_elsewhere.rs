@@ -3,7 +3,6 @@
 use super::super::State;
 use super::super::history::Cause;
 use super::super::member::NodeRecord;
-use super::super::migration::MigrationStage;
 use super::super::placement::Place;
 use super::super::service::{AfterStop, Phase, Search, ServiceRecord, Wanted};
 use super::{Refusal, Taken};
@@ -60,19 +59,20 @@ impl State {
         search: &Search,
         owner: NodeId,
     ) -> Result<(), Refusal> {
+        let left = |reason: String| format!("{reason}; it was left on {}", self.node_name(owner));
+        if let Some(wish) = search.wish {
+            self.refuse_without_room(name, record, wish).map_err(|(code, reason)| (code, left(reason)))?;
+        }
         let tried = search.avoid.into_iter().collect();
         let probe = ServiceRecord { search: Search { tried, ..search.clone() }, ..record.clone() };
-        match self.place(name, &probe, &self.load()) {
+        match self.place(name, &probe, &self.board()) {
             Place::On(place) if search.wish.is_some_and(|wish| wish != place) => {
                 let wish = search.wish.map(|wish| self.node_name(wish)).unwrap_or_default();
-                Err((Code::Depend, format!("{wish} cannot take it now; it was left on {}", self.node_name(owner))))
+                Err((Code::Depend, left(format!("{wish} cannot take it now"))))
             }
             Place::On(_) => Ok(()),
             Place::Wait { code, reason } => Err((code, reason)),
-            Place::Exhausted => {
-                let reason = format!("no other member can run it; it was left on {}", self.node_name(owner));
-                Err((Code::RunningOnOriginal, reason))
-            }
+            Place::Exhausted => Err((Code::RunningOnOriginal, left(self.why_nowhere(name, &probe)))),
         }
     }
 
@@ -102,9 +102,8 @@ impl State {
                 Err((Code::Again, "the members are being asked where it is".into()))
             }
             Phase::Started { owner } => {
-                let text = format!("migrating from {} to {called}", self.node_name(owner));
-                let phase = Phase::Migrating { from: owner, to, stage: MigrationStage::Moving };
-                self.decide(name, record, phase, text, Cause::Before);
+                self.refuse_without_room(name, record, to).map_err(|(_, reason)| (Code::Depend, reason))?;
+                self.ask_move(name, record, owner, to);
                 Ok(Taken::UnderWay)
             }
             Phase::Starting { .. } | Phase::Stopping { .. } | Phase::Migrating { .. } => {

@@ -13,7 +13,7 @@ use belay_proto::history::{EventKind, Severity};
 use belay_proto::{Code, RequestId, ServiceName};
 
 /// What a service waits for meanwhile.
-const REASON: &str = "the services are locked; unlock them with: clusvcadm -u";
+const REASON: &str = "the services are locked; unlock them with: belay unlock";
 
 impl State {
     /// Starts nothing from now on.
@@ -53,6 +53,6 @@ impl State {
 
     /// The lock's alarm, while it is on.
     pub(crate) fn lock_alarm(&self) -> Option<String> {
-        self.locked.then(|| "the services are locked: nothing is started until: clusvcadm -u".to_owned())
+        self.locked.then(|| "the services are locked: nothing is started until: belay unlock".to_owned())
     }
 }

@@ -120,6 +120,7 @@ impl State {
         let former = record.request.take();
         match self.begin(name, record, asked) {
             Ok(taken) => {
+                Self::forget_home(record, request);
                 self.supersede(record, former, request);
                 match taken {
                     Taken::UnderWay => record.request = Some(id.clone()),
@@ -139,6 +140,9 @@ impl State {
 
     /// Something else is wanted now: whoever waited for the former wish is told.
     fn supersede(&mut self, record: &mut ServiceRecord, former: Option<RequestId>, by: &Request) {
+        if !matches!(by, Request::Migrate { .. } | Request::Unfreeze { .. }) {
+            record.moves.asked = None;
+        }
         let Some(former) = former else { return };
         let owner = record.phase.owner();
         match by {
@@ -155,7 +159,8 @@ impl State {
     /// what is being done has come to nothing so far.
     fn is_its_turn(&self, record: &ServiceRecord, request: &Request) -> bool {
         // While the members are asked where somebody moved it, nobody knows what a stop would stop.
-        if !record.phase.rests() || !record.sought.is_empty() {
+        let moved = matches!(record.phase, Phase::Started { .. }) && !record.sought.is_empty();
+        if !record.phase.rests() || moved {
             return false;
         }
         match request {
@@ -260,9 +265,10 @@ impl State {
     }
 }
 
-/// Whether the search for a place has come to nothing so far: whatever was asked before, a new request may be looked at.
+/// Whether the search for a place, or the wait for a migration, has come to nothing so far: whatever was asked before, a
+/// new request may be looked at.
 fn waits_for_place(record: &ServiceRecord) -> bool {
-    matches!(record.phase, Phase::Stopped { .. }) && record.waiting.is_some()
+    matches!(record.phase, Phase::Stopped { .. }) && record.waiting.is_some() || record.moves.asked.is_some()
 }
 
 /// Requests that are answered at once, whatever the service is doing.

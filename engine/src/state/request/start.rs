@@ -2,6 +2,9 @@
 
 use super::super::State;
 use super::super::history::Cause;
+use super::super::member::{NodeRecord, Standing};
+use super::super::placement::Place;
+use super::super::placement::choice::Obstacle;
 use super::super::service::{AfterStop, Phase, Search, ServiceRecord, Wanted};
 use super::{Refusal, Taken};
 use belay_proto::{Code, NodeId, NodeMode, ServiceName};
@@ -29,6 +32,13 @@ impl State {
                 let code = if whither == Whither::Best { Code::Failure } else { Code::Aborted };
                 return Err((code, "a stop of it failed; disable it first, which cleans up".into()));
             }
+            Phase::Started { owner } | Phase::Starting { owner } | Phase::Stopping { owner, .. }
+                if !self.nodes.get(owner).is_some_and(NodeRecord::in_view) =>
+            {
+                let place = self.node_name(*owner);
+                let reason = format!("{place} had it and is lost; it is started elsewhere once {place} is proven down");
+                return Err((Code::Fencing, reason));
+            }
             Phase::Started { owner } | Phase::Starting { owner } | Phase::Stopping { owner, .. } => {
                 return Err((Code::Running, self.runs_already(*owner, &record.phase, whither)));
             }
@@ -41,6 +51,7 @@ impl State {
         let wish = match whither {
             Whither::Member(target) => {
                 self.refuse_target(name, target)?;
+                self.refuse_without_room(name, record, target)?;
                 Some(target)
             }
             Whither::Typed(here) => here.filter(|here| self.may_have(name, *here)),
@@ -68,15 +79,14 @@ impl State {
     /// Whether a member may have the service now, as far as it is a question of that member alone.
     fn may_have(&self, name: &ServiceName, node: NodeId) -> bool {
         let vm = self.config.as_ref().and_then(|config| config.vms.get(name));
-        self.nodes.get(&node).is_some_and(super::super::member::NodeRecord::takes_services)
-            && vm.is_some_and(|vm| self.legal(vm, node))
+        self.nodes.get(&node).is_some_and(NodeRecord::takes_services) && vm.is_some_and(|vm| self.legal(vm, node))
     }
 
     /// Whether a member that was asked for cannot have the service.
-    pub(super) fn refuse_target(&self, name: &ServiceName, target: NodeId) -> Result<(), Refusal> {
+    pub(in crate::state) fn refuse_target(&self, name: &ServiceName, target: NodeId) -> Result<(), Refusal> {
         let called = self.node_name(target);
         let node = self.nodes.get(&target);
-        let Some(node) = node.filter(|node| node.standing == super::super::member::Standing::Online) else {
+        let Some(node) = node.filter(|node| node.standing == Standing::Online) else {
             return Err((Code::NoNode, format!("{called} is not online")));
         };
         if node.mode != NodeMode::Active {
@@ -90,6 +100,29 @@ impl State {
         }
     }
 
+    /// Whether what is on a member keeps the service from it. An exclusive service may get the place of a less important one,
+    /// and otherwise finds another.
+    pub(super) fn refuse_without_room(
+        &self,
+        name: &ServiceName,
+        record: &ServiceRecord,
+        target: NodeId,
+    ) -> Result<(), Refusal> {
+        match self.no_room_on(name, record, target) {
+            Some((Obstacle::NotEmpty, _)) if record.phase.owner().is_none() => Ok(()),
+            Some((what, reason)) => Err((what.code(), reason)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether what the service depends on keeps it from being started.
+    fn refuse_without_dependency(&self, name: &ServiceName) -> Result<(), Refusal> {
+        match self.vm(name).and_then(|vm| self.dependency_missing(vm)) {
+            Some(Place::Wait { code, reason }) => Err((code, reason)),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn restart(
         &mut self,
         name: &ServiceName,
@@ -100,6 +133,10 @@ impl State {
             Phase::Started { owner } => {
                 // To stop it and then not to be allowed to start it is no restart.
                 self.refuse_while_locked()?;
+                if let Some(reason) = self.refuse_mode(owner) {
+                    return Err((Code::Domain, format!("{reason} and may not start it again; relocate it")));
+                }
+                self.refuse_without_dependency(name)?;
                 self.stop_at(name, record, owner, AfterStop::Start { wish: Some(owner), avoid: None });
                 Ok(Taken::UnderWay)
             }

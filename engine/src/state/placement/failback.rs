@@ -1,0 +1,156 @@
+//! Going to a better host when it comes: the failover domain says which is better, live migration takes it there.
+//!
+//! The cause is always a host that became available: one that joined, whose hypervisor answers, or that is in service
+//! again. Each service notes which better hosts came since it was placed; a note is used up by the migration it leads to,
+//! however that ends, so that one that fails is not repeated until the host comes again, and whatever an administrator moved
+//! stays where it was put. As long as the better host has no room the note stays.
+
+use super::super::State;
+use super::super::history::{Cause, event};
+use super::super::member::{NodeRecord, Standing};
+use super::super::migration::MigrationStage;
+use super::super::service::{Phase, ServiceRecord};
+use super::capacity::Board;
+use belay_proto::history::{EventKind, Severity};
+use belay_proto::{NodeId, ServiceName};
+
+/// A running service that would be better off on another host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// Which.
+    pub service: ServiceName,
+    /// Where it runs.
+    pub from: NodeId,
+    /// Where it would be better off.
+    pub to: NodeId,
+}
+
+impl ServiceRecord {
+    /// Where it is or will be when what is under way succeeds.
+    fn destination(&self) -> Option<NodeId> {
+        match self.phase {
+            Phase::Migrating { to, .. } => Some(to),
+            _ => self.phase.owner(),
+        }
+    }
+}
+
+impl State {
+    /// Notes the hosts that have become available since the last entry, with all services that are better off there.
+    pub(crate) fn note_better_hosts(&mut self) {
+        let changed: Vec<(NodeId, bool)> = self
+            .nodes
+            .iter()
+            .map(|(id, node)| (*id, node.available, node.takes_services()))
+            .filter(|(_, before, now)| before != now)
+            .map(|(id, _, now)| (id, now))
+            .collect();
+        for (id, now) in &changed {
+            if let Some(node) = self.nodes.get_mut(id) {
+                node.available = *now;
+            }
+        }
+        let came: Vec<NodeId> = changed.into_iter().filter(|(_, now)| *now).map(|(id, _)| id).collect();
+        if came.is_empty() || !self.cluster().is_some_and(|config| config.vms.values().any(|vm| vm.domain.is_some())) {
+            return;
+        }
+        let drawn: Vec<(ServiceName, NodeId)> = self
+            .services
+            .iter()
+            .filter(|(_, record)| !record.frozen)
+            .filter_map(|(name, record)| Some((name, record.destination()?)))
+            .flat_map(|(name, at)| came.iter().map(move |to| (name, at, *to)))
+            .filter(|(name, at, to)| self.is_better(name, *at, *to))
+            .map(|(name, _, to)| (name.clone(), to))
+            .collect();
+        for (name, to) in drawn {
+            if let Some(record) = self.services.get_mut(&name) {
+                record.drawn_to.insert(to);
+            }
+        }
+    }
+
+    fn is_better(&self, name: &ServiceName, at: NodeId, to: NodeId) -> bool {
+        let Some(vm) = self.vm(name).filter(|vm| vm.domain.is_some()) else { return false };
+        self.legal(vm, to) && self.preference(vm, to, Some(at)) > self.preference(vm, at, Some(at))
+    }
+
+    /// The moves to better hosts that could begin now, the most important service first. Each is looked at by itself:
+    /// when one has begun, the others have to be asked for anew.
+    #[must_use]
+    pub fn wished_moves(&self, board: &Board) -> Vec<Move> {
+        if self.locked || self.disarmed.is_some() {
+            return Vec::new();
+        }
+        let mut moves: Vec<(u32, Move)> =
+            self.services.iter().filter_map(|(name, record)| self.wished_move(name, record, board)).collect();
+        moves.sort_by(|one, other| (one.0, &one.1.service).cmp(&(other.0, &other.1.service)));
+        moves.into_iter().map(|(_, wished)| wished).collect()
+    }
+
+    fn wished_move(&self, name: &ServiceName, record: &ServiceRecord, board: &Board) -> Option<(u32, Move)> {
+        let Phase::Started { owner } = record.phase else { return None };
+        let busy = record.frozen || record.request.is_some() || !record.rivals.is_empty() || !record.sought.is_empty();
+        let alive = record.trouble.is_none() && !record.died_frozen;
+        let there = self.nodes.get(&owner).is_some_and(|node| node.standing == Standing::Online);
+        if record.drawn_to.is_empty() || busy || !alive || !there {
+            return None;
+        }
+        let vm = self.vm(name)?;
+        let fits = |to: &NodeId| self.is_better(name, owner, *to) && self.has_room_on(name, record, *to, board);
+        let to = record.drawn_to.iter().copied().filter(fits).max_by_key(|to| self.preference(vm, *to, Some(owner)))?;
+        Some((vm.priority, Move { service: name.clone(), from: owner, to }))
+    }
+
+    /// Whether a running service has room on another host, itself not counted.
+    fn has_room_on(&self, name: &ServiceName, record: &ServiceRecord, to: NodeId, board: &Board) -> bool {
+        let Some(vm) = self.vm(name) else { return false };
+        let mut without = board.clone();
+        without.remove(&self.rules, name, Some(vm), record);
+        self.obstacle(name, record, vm, to, &without).is_none()
+    }
+
+    /// Begins as many wished moves as the limit of migrations lets.
+    pub(crate) fn fail_back(&mut self) {
+        if self.services.values().all(|record| record.drawn_to.is_empty()) {
+            return;
+        }
+        let mut board = self.board();
+        for wished in self.wished_moves(&board) {
+            let Some(record) = self.services.get(&wished.service) else { continue };
+            // What began before may have taken the room.
+            if !self.has_room_on(&wished.service, record, wished.to, &board)
+                || !self.migration_slot_free(wished.from, wished.to)
+            {
+                continue;
+            }
+            self.with_service(&wished.service, |state, record| {
+                state.move_to_better(&wished, record, &mut board);
+            });
+        }
+    }
+
+    fn move_to_better(&mut self, wished: &Move, record: &mut ServiceRecord, board: &mut Board) {
+        let (name, from, to) = (&wished.service, wished.from, wished.to);
+        let (here, there) = (self.node_name(from), self.node_name(to));
+        let cause = self.nodes.get(&to).and_then(|node| node.last_event);
+        let text = format!("{there} is available, which is better for it by its failover domain");
+        self.note_service(name, record, event(EventKind::Service, Severity::Notice, text), Cause::from(cause));
+        let mut others = std::mem::take(&mut record.drawn_to);
+        others.remove(&to);
+        let vm = self.vm(name).cloned();
+        board.remove(&self.rules, name, vm.as_ref(), record);
+        let phase = Phase::Migrating { from, to, stage: MigrationStage::Moving };
+        self.decide(name, record, phase, format!("migrating from {here} to {there}"), Cause::Before);
+        board.add(&self.rules, name, vm.as_ref(), record);
+        record.drawn_to = others;
+    }
+}
+
+impl NodeRecord {
+    /// Whether it has become available since the last entry.
+    #[must_use]
+    pub fn just_came(&self) -> bool {
+        self.takes_services() && !self.available
+    }
+}
