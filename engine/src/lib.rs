@@ -4,6 +4,7 @@
 //! No I/O, no clock, no randomness, no task and no thread: time and chance come in with entries and events, and the
 //! same input gives the same result on every host, in the simulator and in `belay simulate`.
 
+pub mod mutant;
 pub mod node;
 pub mod rehearsal;
 pub mod state;

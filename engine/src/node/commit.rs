@@ -2,6 +2,7 @@
 //! comes next, one of its members knows of it.
 
 use super::{Action, History, Node};
+use crate::mutant::{self, Mutant};
 use belay_proto::history::Severity;
 use belay_proto::ring::{RingMessage, RoundId};
 use belay_proto::{Index, NodeId};
@@ -78,7 +79,8 @@ impl Node {
             self.log(Severity::Notice, "the store can be written again");
         }
         // What was on its way to the disk when the state was replaced does not count for the new one.
-        if history == self.commit.history && index <= self.state.index() {
+        let this = history == self.commit.history || mutant::is(Mutant::LateAckOfOtherHistory);
+        if this && index <= self.state.index() {
             self.commit.mine = self.commit.mine.max(index);
         }
         self.acknowledge();
@@ -95,7 +97,8 @@ impl Node {
     /// Tells the others what this host has on disk.
     pub(super) fn acknowledge(&mut self) {
         let Some(id) = self.sync.joined().and_then(|round| round.id) else { return };
-        self.actions.push(Action::Propose(RingMessage::Persisted { round: id, index: self.commit.mine }));
+        let index = if mutant::is(Mutant::AckBeforeDisk) { self.state.index() } else { self.commit.mine };
+        self.actions.push(Action::Propose(RingMessage::Persisted { round: id, index }));
     }
 
     pub(super) fn peer_persisted(&mut self, from: NodeId, round: RoundId, index: Index) {

@@ -21,6 +21,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
+use crate::mutant::{self, Mutant};
 use crate::state::State;
 use crate::state::work::Assignments;
 use belay_proto::control::{Phase, Status, Verdict, WhyReply};
@@ -348,7 +349,8 @@ impl Node {
     }
 
     fn entry(&mut self, now: Now, from: NodeId, entry: &Entry) {
-        if !self.quorate || entry.from != from {
+        let may = self.quorate || mutant::is(Mutant::ApplyInquorate);
+        if !may || entry.from != from {
             return;
         }
         self.apply(now, entry);
@@ -384,7 +386,8 @@ impl Node {
             .iter()
             .filter_map(|id| {
                 let (verdict, at) = self.state.answer_to(id)?;
-                (at <= committed).then(|| (id.clone(), verdict.clone()))
+                let safe = at <= committed || mutant::is(Mutant::AnswerBeforeMajority);
+                safe.then(|| (id.clone(), verdict.clone()))
             })
             .collect();
         for (id, verdict) in answered {

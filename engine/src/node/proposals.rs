@@ -5,6 +5,7 @@
 //! reports have epochs.
 
 use super::{Action, HEARTBEAT_MS, Identity, Node, Now, SILENT_AFTER_MS, TICK_STEP_MS};
+use crate::mutant::{self, Mutant};
 use crate::state::member::{NodeRecord, Standing};
 use belay_proto::control::Verdict;
 use belay_proto::entry::{ENTRY_VERSION, Entry, GoneReason, Request, Seen, What};
@@ -58,6 +59,9 @@ impl Node {
     /// A new quorate view: what was on its way may be lost.
     pub(super) fn repropose(&mut self, now: Now) {
         let waiting: Vec<What> = self.proposals.unconfirmed.iter().cloned().collect();
+        if mutant::is(Mutant::ProposalsLost) {
+            return;
+        }
         for what in waiting {
             self.send(now, what);
         }
@@ -80,7 +84,7 @@ impl Node {
     }
 
     pub(super) fn submit(&mut self, now: Now, id: RequestId, by: String, request: Request) {
-        if self.state.knows_request(&id) {
+        if self.state.knows_request(&id) && !mutant::is(Mutant::RepeatedRequestRunsAgain) {
             self.waiters.insert(id);
             return;
         }

@@ -5,7 +5,9 @@
 //! count, so that answers to an earlier one that arrive late are not mistaken for answers to this one.
 
 use super::{Action, Node, Now};
+use crate::mutant::{self, Mutant};
 use crate::state::State;
+use belay_config::Validated;
 use belay_proto::entry::{ENTRY_VERSION, Entry, Member, View, What};
 use belay_proto::history::Severity;
 use belay_proto::ring::{Hello, Progress, RingId, RingMessage, RoundId, SnapshotPart};
@@ -167,7 +169,11 @@ impl Node {
         round
             .hellos
             .iter()
-            .max_by_key(|(id, h)| (h.progress.term, h.progress.index, count(&h.progress), std::cmp::Reverse(**id)))
+            .max_by_key(|(id, h)| {
+                let progress = (h.progress.term, h.progress.index, count(&h.progress), std::cmp::Reverse(**id));
+                let youngest = mutant::is(Mutant::OldestStateWins);
+                (youngest.then_some(std::cmp::Reverse(progress)), progress)
+            })
             .map(|(id, hello)| (*id, hello.progress))
     }
 
@@ -266,7 +272,8 @@ impl Node {
     /// Whether the daemons of the round, not only their hosts, have the votes. The quorum service counts hosts: were a
     /// few daemons among many living hosts enough, the next few could be others, who know nothing of what these decided.
     fn members_suffice(&self) -> bool {
-        let Some(config) = self.state.config().filter(|config| !config.two_node) else { return true };
+        let counts = |config: &&Validated| !config.two_node && !mutant::is(Mutant::HostsVoteForDaemons);
+        let Some(config) = self.state.config().filter(counts) else { return true };
         let votes: u32 = self.sync.members().iter().filter_map(|id| config.nodes.get(id)).map(|node| node.votes).sum();
         votes >= config.quorum()
     }
@@ -318,7 +325,7 @@ impl Node {
         let staying: Vec<NodeId> = members.iter().filter(|m| self.state.stays(m)).map(|m| m.node).collect();
         // Where the cluster has been running, its clock goes on: a host that joins has its calendar's word for the time,
         // and a wrong one would end every grace and forget every answer at once.
-        let trusted = staying.is_empty() || staying.contains(&from);
+        let trusted = staying.is_empty() || staying.contains(&from) || mutant::is(Mutant::JoinersSetTheClock);
         let time = if trusted { time } else { self.state.time() };
         let view = View { round: id, ring: round.ring, members, hosts: round.hosts.clone() };
         self.quorate = true;

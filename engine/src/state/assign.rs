@@ -4,6 +4,7 @@ use super::State;
 use super::migration::MigrationStage;
 use super::service::{Phase, Rival, ServiceRecord};
 use super::work::{Assigned, Assignments, FenceWork, VmWork, Work, WorkKind};
+use crate::mutant::{self, Mutant};
 use belay_proto::{Index, NodeId, ServiceName};
 use std::collections::BTreeMap;
 
@@ -28,7 +29,7 @@ impl State {
         let work: Vec<Work> = self
             .services
             .iter()
-            .filter(|(_, record)| record.decided <= committed)
+            .filter(|(_, record)| record.decided <= committed || mutant::is(Mutant::ActBeforeCommit))
             .filter_map(|(name, record)| {
                 Some(Work { decided: record.decided, what: self.service_work(me, name, record)? })
             })
@@ -110,8 +111,8 @@ impl State {
                 Some(WorkKind::Look(work()?))
             }
             // Only when the source has answered: until it does, the VM may still arrive after a look at the target.
-            Phase::Migrating { to, stage: MigrationStage::Looking { source: Some(_), target: None }, .. }
-                if to == me =>
+            Phase::Migrating { to, stage: MigrationStage::Looking { source, target: None }, .. }
+                if to == me && (source.is_some() || mutant::is(Mutant::MigrationByTargetOnly)) =>
             {
                 Some(WorkKind::Look(work()?))
             }
@@ -121,7 +122,8 @@ impl State {
 
     fn fence_work(&self, me: NodeId) -> impl Iterator<Item = Work> {
         self.victims.iter().filter_map(move |(node, victim)| {
-            let attempt = victim.attempt.as_ref().filter(|attempt| attempt.by == me)?;
+            let both = mutant::is(Mutant::TwoFencers);
+            let attempt = victim.attempt.as_ref().filter(|attempt| attempt.by == me || both)?;
             let config = self.config.as_ref()?;
             let work = FenceWork {
                 victim: *node,

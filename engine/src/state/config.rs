@@ -94,11 +94,10 @@ impl State {
             };
             self.note_service(&name, &mut record, event(EventKind::Config, Severity::Warning, text), Cause::Root);
             let gone = format!("{name} was removed from the configuration");
-            for id in std::mem::take(&mut record.queue) {
-                record.request.get_or_insert(id);
-                self.answer(&mut record, belay_proto::Code::NoService, gone.clone());
+            let waiting = record.request.take().into_iter().chain(std::mem::take(&mut record.queue));
+            for id in waiting {
+                self.set_answer(&id, belay_proto::Code::NoService, gone.clone(), None);
             }
-            self.answer(&mut record, belay_proto::Code::NoService, gone);
         }
         let configured = self.config.clone();
         let is_configured = |id: &NodeId| configured.as_ref().is_some_and(|config| config.nodes.contains_key(id));

@@ -18,6 +18,7 @@ use super::State;
 use super::history::{Cause, event};
 use super::member::{NodeRecord, Standing};
 use super::service::{Phase, Search, ServiceRecord};
+use crate::mutant::{self, Mutant};
 use belay_config::model::GuestShutdown;
 use belay_proto::entry::GoneReason;
 use belay_proto::history::{EventKind, HistoryEvent, Severity};
@@ -35,6 +36,8 @@ impl State {
             return self.adopt_moved(name, record, owner, other);
         }
         match why {
+            _ if mutant::is(Mutant::DeathIgnored) => {}
+            GoneReason::Migrated if mutant::is(Mutant::SoughtIsDead) => self.end_is_certain(name, record, owner, why),
             GoneReason::Missing | GoneReason::Migrated => self.seek(name, record, owner, why),
             GoneReason::Died | GoneReason::GuestShutdown => self.end_is_certain(name, record, owner, why),
         }

@@ -8,6 +8,7 @@ use super::State;
 use super::history::{Cause, node_event};
 use super::member::{NodeRecord, Standing};
 use super::service::{Phase, ServiceRecord, Wanted};
+use crate::mutant::{self, Mutant};
 use belay_proto::entry::FenceOutcome;
 use belay_proto::history::{EventId, EventKind, Severity};
 use belay_proto::{Index, NodeId, ServiceName, Span, Timestamp};
@@ -125,7 +126,7 @@ impl State {
         for (node, standing) in absent {
             if standing == Standing::Unknown && config.fence_daemon.clean_start {
                 self.assume_down(node);
-            } else if self.disarmed.is_none() {
+            } else if self.disarmed.is_none() || mutant::is(Mutant::DisarmedIsForgotten) {
                 let delay = self.fencing_delay(&standing, joins);
                 self.make_victim(node, &standing, delay);
             }
@@ -137,6 +138,7 @@ impl State {
         let Some(daemon) = self.config.as_ref().map(|config| &config.fence_daemon) else { return DAEMON_GRACE };
         match standing {
             Standing::Unknown => daemon.post_join_delay,
+            Standing::Lost { host_alive: true } if mutant::is(Mutant::NoDaemonGrace) => Span::ZERO,
             Standing::Lost { host_alive: true } => daemon.daemon_grace,
             _ if joins => daemon.post_join_delay.max(daemon.post_fail_delay),
             _ => daemon.post_fail_delay,
@@ -193,7 +195,7 @@ impl State {
 
     /// Begins the attempts that are due, and takes over those whose member is gone.
     pub(crate) fn advance_fencing(&mut self) {
-        if self.disarmed.is_some() {
+        if self.disarmed.is_some() && !mutant::is(Mutant::DisarmedIsForgotten) {
             return;
         }
         let fencers: Vec<NodeId> =
@@ -238,6 +240,9 @@ impl State {
             victim.no_method = false;
             victim.cause = Some(id);
             victim.attempt = Some(Attempt { number, by, decided: self.index });
+            if mutant::is(Mutant::StartBeforeFenced) {
+                self.release(node, FencedProof::confirmed(id), "is being fenced");
+            }
         }
         self.victims.insert(node, victim);
     }
@@ -246,7 +251,8 @@ impl State {
     pub(crate) fn apply_fence_outcome(&mut self, from: NodeId, node: NodeId, number: u32, outcome: &FenceOutcome) {
         let Some(victim) = self.victims.get(&node) else { return };
         let tried = self.nodes.get(&node).map_or(0, |record| record.fence_attempts);
-        if number < victim.first_attempt || number > tried {
+        let earlier = number < victim.first_attempt && !mutant::is(Mutant::LateFenceOutcomeProves);
+        if earlier || number > tried {
             return;
         }
         let cause = victim.cause;
@@ -321,6 +327,9 @@ impl State {
         text: &str,
     ) {
         let cause = Cause::Event(proof.event);
+        if record.phase.owner() == Some(node) && mutant::is(Mutant::QueueDiesWithOwner) {
+            record.queue.clear();
+        }
         match record.phase.clone() {
             // It was gone from there before, and where it is now is not proven by this.
             Phase::Started { .. } if record.ended.is_some() => {}

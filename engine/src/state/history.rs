@@ -16,11 +16,18 @@ const CHAIN_KEPT: usize = 16;
 const FOREIGN_LINKS: usize = 6;
 
 /// The events of the entry that is being applied.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Journal {
     index: Index,
     time: Timestamp,
     events: Vec<HistoryEvent>,
+}
+
+/// No part of what a member knows: one that took a snapshot has none, and holds the same state.
+impl PartialEq for Journal {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl Journal {

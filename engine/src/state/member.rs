@@ -4,6 +4,7 @@ use super::State;
 use super::fencing::FencedProof;
 use super::history::node_event;
 use super::mode::Drain;
+use crate::mutant::{self, Mutant};
 use belay_proto::entry::{DomainName, Member};
 use belay_proto::history::{EventId, EventKind, Severity};
 use belay_proto::{BootId, HostFacts, Incarnation, NodeId, NodeMode, Timestamp};
@@ -116,7 +117,8 @@ impl NodeRecord {
     /// Whether services may be placed on it.
     #[must_use]
     pub fn takes_services(&self) -> bool {
-        self.standing == Standing::Online && self.ready && self.mode == NodeMode::Active
+        let active = self.mode == NodeMode::Active || mutant::is(Mutant::MaintenanceIsForgotten);
+        self.standing == Standing::Online && self.ready && active
     }
 }
 
@@ -151,7 +153,7 @@ impl State {
         }
         let time = self.time;
         let mut record = self.nodes.remove(&member.node).unwrap_or_else(|| NodeRecord::new(time));
-        let same_boot = record.boot.as_ref() == Some(&member.boot);
+        let same_boot = record.boot.as_ref() == Some(&member.boot) && !mutant::is(Mutant::SameBootIsNewBoot);
         let was = record.standing.clone();
         let known = record.boot.is_some();
         record.boot = Some(member.boot.clone());
@@ -209,7 +211,14 @@ impl State {
             ),
             _ => (Standing::Lost { host_alive }, Severity::Error, format!("{name} is lost; its VMs may still run")),
         };
+        let unclean = standing == Standing::Left { stopped: false };
         self.set_standing(node, standing, severity, text);
+        if unclean
+            && mutant::is(Mutant::LeaveRunningIsClean)
+            && let Some(id) = self.nodes.get(&node).and_then(|record| record.last_event)
+        {
+            self.release(node, FencedProof::new_boot(id), "left");
+        }
     }
 
     /// Changes what is known of a host and records why.

@@ -7,6 +7,7 @@
 use super::State;
 use super::history::{Cause, event};
 use super::service::{Phase, Rival, ServiceRecord};
+use crate::mutant::{self, Mutant};
 use belay_proto::history::{EventKind, HistoryEvent, Severity};
 use belay_proto::{Code, NodeId, ServiceName};
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,9 @@ impl State {
             self.note_service(name, record, event(EventKind::Service, Severity::Error, text), Cause::Before);
             record.search.last_failure = Some(reason.to_owned());
         }
+        if mutant::is(Mutant::MigrationByExitCode) {
+            return self.close_migration(name, record, (from, to), !ok, ok);
+        }
         record.decided = self.index;
         record.phase = Phase::Migrating { from, to, stage: MigrationStage::Looking { source: None, target: None } };
         // A host that is proven down needs no look.
@@ -73,6 +77,9 @@ impl State {
             source = Some(running);
         } else if end == to {
             target = Some(running);
+            if mutant::is(Mutant::MigrationByTargetOnly) {
+                source = source.or(Some(!running));
+            }
         }
         let (Some(at_source), Some(at_target)) = (source, target) else {
             record.decided = self.index;

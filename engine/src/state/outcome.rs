@@ -5,6 +5,7 @@
 use super::State;
 use super::history::{Cause, event};
 use super::service::{AfterStop, Phase, Rival, ServiceRecord, Wanted};
+use crate::mutant::{self, Mutant};
 use belay_proto::entry::{Seen, WorkOutcome};
 use belay_proto::history::{EventKind, HistoryEvent, Severity};
 use belay_proto::{Code, NodeId, OwnershipEpoch, ServiceName};
@@ -19,7 +20,7 @@ impl State {
         outcome: &WorkOutcome,
     ) {
         self.with_service(name, |state, record| {
-            if record.epoch != epoch {
+            if record.epoch != epoch && !mutant::is(Mutant::LateOutcomeCounts) {
                 return;
             }
             match (record.phase.clone(), outcome) {
@@ -89,6 +90,9 @@ impl State {
         then: AfterStop,
         reason: &str,
     ) {
+        if mutant::is(Mutant::FailedStopIsStopped) {
+            return self.after_stop(name, record, then, Cause::Before);
+        }
         let place = self.node_name(owner);
         record.suspects.insert(owner);
         if then == (AfterStop::Disable { even_if_failed: true }) {

@@ -7,6 +7,7 @@ use super::State;
 use super::history::{Cause, event};
 use super::member::Standing;
 use super::service::{Phase, Search, ServiceRecord, Wanted};
+use crate::mutant::{self, Mutant};
 use belay_config::model::{Recovery, Vm};
 use belay_proto::history::{EventKind, HistoryEvent, Severity};
 use belay_proto::{NodeId, NodeMode, ServiceName, Timestamp};
@@ -30,12 +31,13 @@ pub enum Decision {
 #[must_use]
 pub fn decide(vm: &Vm, restarts: &mut Vec<Timestamp>, now: Timestamp) -> Decision {
     let window = vm.restart_expire_time;
-    if !window.is_zero() {
+    if !window.is_zero() && !mutant::is(Mutant::WindowNeverExpires) {
         restarts.retain(|at| now.since(*at) < window);
     }
     // max_restarts 0 keeps no counter: it is never exceeded, and nothing needs to be remembered.
     let counted = vm.max_restarts > 0;
-    let exceeded = counted && restarts.len() >= vm.max_restarts as usize;
+    let spare = usize::from(mutant::is(Mutant::MiscountRestarts));
+    let exceeded = counted && restarts.len() >= vm.max_restarts as usize + spare;
     let decision = match vm.recovery {
         Recovery::Relocate => Decision::Relocate,
         Recovery::Disable => Decision::Disable,

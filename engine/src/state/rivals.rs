@@ -20,6 +20,7 @@ use super::State;
 use super::history::{Cause, event};
 use super::member::NodeRecord;
 use super::service::{Phase, Rival, Search, ServiceRecord};
+use crate::mutant::{self, Mutant};
 use belay_proto::entry::GoneReason;
 use belay_proto::history::{EventKind, HistoryEvent, Severity};
 use belay_proto::{NodeId, ServiceName};
@@ -33,6 +34,7 @@ impl State {
             Phase::Failed { .. } if record.ended == Some(GoneReason::Migrated) => {
                 self.adopt(name, record, from, format!("is back on {place}; it is looked after there"));
             }
+            Phase::Started { owner } if owner != from && mutant::is(Mutant::RivalsIgnored) => {}
             phase if phase.may_run_on(from) => Self::runs_there_after_all(record, &phase),
             // Its end is on its way already.
             _ if known == Some(Rival::BeingStopped) => {}
@@ -151,7 +153,7 @@ impl State {
         running: bool,
     ) {
         let Some(other) = asking(record) else { return };
-        if !running {
+        if !running || mutant::is(Mutant::OwnersCopyDestroyed) {
             return self.adopt_moved(name, record, owner, other);
         }
         let (here, there) = (self.node_name(owner), self.node_name(other));

@@ -5,8 +5,9 @@
 
 use super::State;
 use super::history::{Cause, event};
-use super::migration::MigrationStage;
+pub use super::migration::MigrationStage;
 use super::moves::Moves;
+use crate::mutant::{self, Mutant};
 use belay_proto::entry::GoneReason;
 use belay_proto::history::{EventKind, HistoryEvent, Severity};
 use belay_proto::{Index, NodeId, OwnershipEpoch, RequestId, ServiceName, ServiceState, Size, Timestamp};
@@ -291,7 +292,8 @@ impl State {
         text: String,
         cause: Cause,
     ) {
-        record.epoch = record.epoch.next();
+        let kept = mutant::is(Mutant::StartWithoutNewEpoch) && matches!(phase, Phase::Starting { .. });
+        record.epoch = if kept { record.epoch } else { record.epoch.next() };
         self.enter(name, record, phase, Severity::Notice, text, cause);
     }
 

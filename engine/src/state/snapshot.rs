@@ -2,6 +2,7 @@
 
 use super::State;
 use super::placement::rules::Rules;
+use crate::mutant::{self, Mutant};
 use belay_proto::entry::Entry;
 use belay_proto::ring::Progress;
 
@@ -61,6 +62,12 @@ impl State {
             let config = reading.cluster.ok_or(SnapshotError::Config(refusal))?;
             state.rules = Rules::of(&config);
             state.config = Some(config);
+        }
+        for record in state.services.values_mut() {
+            record.frozen &= !mutant::is(Mutant::SnapshotForgetsFrozen);
+            if mutant::is(Mutant::SnapshotLosesRestarts) {
+                record.restarts.clear();
+            }
         }
         Ok(state)
     }

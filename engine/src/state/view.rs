@@ -4,6 +4,7 @@ use super::State;
 use super::history::{event, node_event};
 use super::member::Standing;
 use super::service::{AfterStop, Phase, Wanted};
+use crate::mutant::{self, Mutant};
 use belay_proto::entry::View;
 use belay_proto::history::{EventKind, Severity};
 use belay_proto::{Incarnation, NodeId, ServiceName, Term};
@@ -27,6 +28,10 @@ impl State {
         }
         if !resumed {
             self.doubt_proofs(view);
+            if mutant::is(Mutant::DisabledForgottenInPowerLoss) {
+                let disabled = self.services.values_mut().filter(|record| record.phase == Phase::Disabled);
+                disabled.for_each(|record| record.phase = Phase::Stopped { wanted: Wanted::Now });
+            }
         }
         self.note_hosts(&view.hosts);
         for member in &view.members {
@@ -158,7 +163,9 @@ impl State {
         self.inquiry += 1;
         let text = format!("the daemon on {} answers again", self.node_name(node));
         let id = self.note(node_event(EventKind::Member, Severity::Notice, node, text), None);
-        self.avert_fencing(node, id);
+        if !mutant::is(Mutant::FenceWhoAnswers) {
+            self.avert_fencing(node, id);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Administrators: what they ask, through which host, and what they were told (S5, S12).
 
+use crate::rng::Rng;
 use crate::sim::{Ev, Sim, WorldEv};
 use crate::truth::Asked;
 use belay_engine::node::Event;
@@ -93,48 +94,79 @@ impl Sim {
 
     /// An administrator asks for something or other.
     pub(crate) fn admin_asks(&mut self) {
-        if self.chaos.is_none() {
-            return;
+        let Some(chaos) = &mut self.chaos else { return };
+        let mut stroke = chaos.next_ask();
+        self.after(stroke.next_ms, Ev::World(WorldEv::Ask));
+        if stroke.counts {
+            self.ask_something(&mut stroke.rng);
         }
-        let next = self.rng.range(500, 8000);
-        self.after(next, Ev::World(WorldEv::Ask));
+    }
+
+    /// Many ask at the same moment.
+    pub(crate) fn ask_many(&mut self, rng: &mut Rng) {
+        for _ in 0..rng.range(5, 40) {
+            self.ask_something(rng);
+        }
+    }
+
+    fn ask_something(&mut self, rng: &mut Rng) {
         let ids = self.ids();
-        let Some(host) = self.rng.pick(&ids) else { return };
-        if self.rng.chance(20) {
+        let Some(host) = rng.pick(&ids) else { return };
+        if rng.chance(20) {
             let old: Vec<(RequestId, Request)> =
                 self.truth.requests.iter().map(|(id, asked)| (id.clone(), asked.request.clone())).collect();
-            if let Some((id, request)) = self.rng.pick(&old).filter(|(_, request)| request.service().is_some()) {
+            if let Some((id, request)) = rng.pick(&old).filter(|(_, request)| request.service().is_some()) {
                 return self.ask(host, &id, &request);
             }
         }
-        if self.rng.chance(15) {
-            let request = self.draw_mode_request();
-            let Ok(id) = format!("r{}", self.truth.requests.len() + 1).parse::<RequestId>() else { return };
-            return self.ask(host, &id, &request);
+        if rng.chance(15) {
+            let request = self.draw_mode_request(rng);
+            return self.ask_anew(host, &request);
         }
         let names: Vec<String> = self.shape.vms.iter().map(|vm| vm.name.clone()).collect();
-        let Some(Ok(service)) = self.rng.pick(&names).map(|name| ServiceName::vm(&name)) else { return };
-        let some_host = self.rng.pick(&ids).filter(|_| self.chance_of(60));
-        let request = match self.rng.range(0, 11) {
+        let Some(Ok(service)) = rng.pick(&names).map(|name| ServiceName::vm(&name)) else { return };
+        let some_host = rng.pick(&ids).filter(|_| rng.chance(60));
+        let request = match rng.range(0, 11) {
             0..=2 => Request::Enable { service, target: some_host, by_domain: false },
             3 => Request::Disable { service },
             4 => Request::Stop { service },
             5 => Request::Restart { service },
             6 | 7 => Request::Relocate { service, target: some_host },
-            8 | 9 => Request::Migrate { service, target: self.rng.pick(&ids).unwrap_or_default() },
+            8 | 9 => Request::Migrate { service, target: rng.pick(&ids).unwrap_or_default() },
             10 => Request::Freeze { service },
             _ => Request::Unfreeze { service },
         };
-        let Ok(id) = format!("r{}", self.truth.requests.len() + 1).parse::<RequestId>() else { return };
-        self.ask(host, &id, &request);
+        self.ask_anew(host, &request);
     }
 
-    fn chance_of(&mut self, percent: u64) -> bool {
-        self.rng.chance(percent)
+    fn ask_anew(&mut self, host: NodeId, request: &Request) {
+        if let Ok(id) = format!("r{}", self.truth.requests.len() + 1).parse::<RequestId>() {
+            self.ask(host, &id, request);
+        }
+    }
+
+    /// A person who sees that a host is off says so, through any other host.
+    pub(crate) fn vouch(&mut self, host: NodeId, rng: &mut Rng) {
+        let others: Vec<NodeId> = self.ids().into_iter().filter(|other| *other != host).collect();
+        let waits = self
+            .hosts
+            .values()
+            .filter_map(|h| h.daemon.as_ref())
+            .any(|daemon| daemon.node.quorate() && daemon.node.state().victims().any(|(victim, _)| victim == host));
+        if self.hosts.get(&host).is_some_and(|h| !h.powered)
+            && waits
+            && let Some(through) = rng.pick(&others)
+        {
+            self.ask_anew(through, &Request::AcknowledgeFence { node: host });
+        }
     }
 
     /// Asks again, through any host, what nobody waits for and nobody was told.
     pub(crate) fn ask_again(&mut self) {
+        // Whoever vouched for a host and lost his daemon looks for himself whether it still matters.
+        self.truth
+            .requests
+            .retain(|_, asked| asked.answer.is_some() || !asked.at.is_empty() || asked.request.service().is_some());
         let open: Vec<(RequestId, Request)> = self
             .truth
             .requests

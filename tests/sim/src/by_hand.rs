@@ -49,6 +49,9 @@ impl Sim {
         self.trace.fault(self.now, &format!("cluster.conf has version {version} now"));
         for host in self.ids() {
             let text = self.conf.clone();
+            if let Some(h) = self.hosts.get_mut(&host) {
+                h.conf = (version, text.clone());
+            }
             self.node_event(host, Event::ConfigFile { version, text });
         }
     }

@@ -26,7 +26,8 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    fn last(&self) -> Index {
+    /// The last entry that is on disk.
+    pub(crate) fn last(&self) -> Index {
         Index(self.base.index().0 + self.entries.len() as u64)
     }
 
@@ -76,6 +77,16 @@ impl Disk {
         self.pending.clear();
         self.busy = false;
         Ok(())
+    }
+
+    /// Somebody puts back an older copy of it.
+    pub(crate) fn roll_back(&mut self, keep: usize) {
+        self.entries.truncate(keep);
+    }
+
+    /// How many entries lie on disk after the last snapshot.
+    pub(crate) fn entries(&self) -> usize {
+        self.entries.len()
     }
 
     /// The state as a daemon finds it when it starts.

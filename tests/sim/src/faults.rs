@@ -10,6 +10,8 @@ impl Sim {
         match event {
             WorldEv::Reform(host) => self.reform(host),
             WorldEv::PowerOn(host) => self.power_on(host),
+            // What was to go wrong later does not, once everything works.
+            WorldEv::PowerOff(..) | WorldEv::Split(..) if self.healed => {}
             WorldEv::PowerOff(host, why) => {
                 self.power_off(host, why);
                 let delay = self.rng.range(5000, 30_000);
@@ -20,6 +22,8 @@ impl Sim {
             WorldEv::CorosyncUp(host, boot) => self.corosync_up(host, boot),
             WorldEv::AgentUp(host, life) => self.agent_up(host, life),
             WorldEv::Rejoin => self.rejoin(),
+            WorldEv::Split(one, other) => self.partition(&[&one, &other]),
+            WorldEv::ConfigArrives(host) => self.config_arrives(host),
             WorldEv::Moment => {}
             WorldEv::Chaos => self.chaos_strikes(),
             WorldEv::Ask => self.admin_asks(),
@@ -118,25 +122,6 @@ impl Sim {
         }
     }
 
-    /// Splits the network: hosts not named stay with the first side.
-    pub fn partition(&mut self, sides: &[&[u32]]) {
-        for host in self.hosts.values_mut() {
-            let side = sides.iter().position(|side| side.contains(&host.id.0)).unwrap_or(0);
-            host.partition = u32::try_from(side).unwrap_or(0);
-        }
-        self.trace.fault(self.now, &format!("the network splits: {sides:?}"));
-        self.connectivity_changed();
-    }
-
-    /// Mends the network.
-    pub fn rejoin(&mut self) {
-        if self.hosts.values().any(|host| host.partition != 0) {
-            self.trace.fault(self.now, "the network is whole again");
-            self.hosts.values_mut().for_each(|host| host.partition = 0);
-            self.connectivity_changed();
-        }
-    }
-
     /// A guest's process dies.
     pub fn kill_guest(&mut self, host: NodeId, name: &str) {
         self.truth.domain_died(host, name);
@@ -154,8 +139,8 @@ impl Sim {
     /// Everything works again: power, network, disks; nothing fails any more.
     pub fn heal(&mut self) {
         self.trace.fault(self.now, "from here on everything works");
-        self.odds = crate::sim::Odds::default();
-        self.chaos = None;
+        self.odds = crate::swarm::Odds::default();
+        (self.chaos, self.healed) = (None, true);
         self.rejoin();
         for host in self.ids() {
             self.power_on(host);
@@ -163,6 +148,7 @@ impl Sim {
             let Some(h) = self.hosts.get_mut(&host) else { continue };
             h.disk.full_until = h.disk.full_until.min(now);
             h.hyper.silent_until = h.hyper.silent_until.min(now);
+            h.hyper.wedged.clear();
             h.dies_in = None;
             self.thaw(host);
             if let Some(life) = self.daemon(host).map(|daemon| daemon.life) {

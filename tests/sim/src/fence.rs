@@ -136,7 +136,8 @@ impl Sim {
         self.begins_fencing(host, victim);
         // With two hosts that shoot at each other one has to be slower, as `delay` on one device has it in real life.
         let delay = if self.shape.two_node && victim.0 == 1 { 6000 } else { 0 };
-        let mut takes = self.rng.range(150, 2500) + delay;
+        let slow = if self.rng.chance(self.odds.fence_slow) { self.rng.range(3000, 25_000) } else { 0 };
+        let mut takes = self.rng.range(150, 2500) + delay + slow;
         let course = self.rules.of_fencing(victim, host);
         if let Some(Course::Takes(ms)) = course {
             takes = ms;

@@ -26,6 +26,8 @@ pub(crate) enum Origin {
 pub(crate) struct Dom {
     pub(crate) pid: u32,
     pub(crate) origin: Origin,
+    /// Since when it runs here.
+    pub(crate) since: u64,
 }
 
 /// A call that is under way.
@@ -41,6 +43,8 @@ pub(crate) struct Hypervisor {
     pub(crate) ops: BTreeMap<String, Op>,
     /// It answers nothing before this moment.
     pub(crate) silent_until: u64,
+    /// Domains that cannot be stopped before a moment.
+    pub(crate) wedged: BTreeMap<String, u64>,
 }
 
 /// Whom to answer: a daemon's life, its agent's life, and the call.
@@ -84,6 +88,29 @@ impl Sim {
 
     pub(crate) fn libvirt_is_silent(&self, host: NodeId) -> bool {
         self.hosts.get(&host).is_none_or(|h| h.hyper.silent_until > self.now)
+    }
+
+    fn extra_time(&mut self) -> u64 {
+        if self.rng.chance(self.odds.call_slow) { self.rng.range(500, 12_000) } else { 0 }
+    }
+
+    /// A guest cannot be stopped for a while: its process hangs in the kernel.
+    pub fn wedge_guest(&mut self, host: NodeId, name: &str, for_ms: u64) {
+        let until = self.now + for_ms;
+        self.trace.fault(self.now, &format!("{name} on node{host} cannot be stopped for {for_ms} ms"));
+        if let Some(h) = self.hosts.get_mut(&host) {
+            h.hyper.wedged.insert(name.to_owned(), until);
+        }
+    }
+
+    /// libvirtd is started anew: who asked it something gets no answer, and starts that were under way fail.
+    pub fn restart_libvirt(&mut self, host: NodeId, takes_ms: u64) {
+        self.trace.fault(self.now, &format!("libvirtd of node{host} is restarted"));
+        if let Some(h) = self.hosts.get_mut(&host) {
+            h.hyper.ops.retain(|_, op| !matches!(op, Op::Starting(_)));
+        }
+        self.silence_libvirt(host, takes_ms);
+        self.agent_dies(host);
     }
 
     /// Whether libvirt does not answer; then neither does the call.
@@ -135,7 +162,7 @@ impl Sim {
             h.hyper.ops.insert(name.to_owned(), Op::Starting(op));
         }
         let hangs = self.hangs(host, &asker);
-        let mut takes = if hangs { self.rng.range(300, 4000) } else { self.rng.range(300, 600) };
+        let mut takes = if hangs { self.rng.range(300, 4000) } else { self.rng.range(300, 600) } + self.extra_time();
         if let Some(Course::Takes(ms)) = course {
             takes = ms;
         }
@@ -160,12 +187,14 @@ impl Sim {
             // The hypervisor does not come to it, and the caller's time runs out.
             return;
         }
-        if course == Some(Course::Fails) || course.is_none() && self.rng.chance(self.odds.stop_fails) {
+        let wedged =
+            self.hosts.get(&host).and_then(|h| h.hyper.wedged.get(name)).is_some_and(|until| *until > self.now);
+        if wedged || course == Some(Course::Fails) || course.is_none() && self.rng.chance(self.odds.stop_fails) {
             return self.failed(host, 500, &asker, FaultKind::Failed, "the monitor does not answer");
         }
         let guest = match course {
             Some(Course::Takes(ms)) => ms,
-            _ => self.rng.range(50, 1500),
+            _ => self.rng.range(50, 1500) + self.extra_time(),
         };
         let stubborn = match self.rules.of_vm(Deed::Shutdown, host, name) {
             Some(course) => course == Course::Fails,
@@ -195,7 +224,7 @@ impl Sim {
             h.hyper.ops.insert(name.to_owned(), Op::Migrating(op));
         }
         let course = self.rules.of_vm(Deed::Migration, host, name);
-        let mut takes = self.rng.range(400, 5000);
+        let mut takes = self.rng.range(400, 5000) + self.extra_time();
         if let Some(Course::Takes(ms)) = course {
             takes = ms;
         }
@@ -337,8 +366,9 @@ impl Sim {
         *self.truth.begun.entry(name.to_owned()).or_default() += 1;
         self.rings += 1;
         let pid = u32::try_from(self.rings).unwrap_or(u32::MAX);
+        let since = self.now;
         let Some(h) = self.hosts.get_mut(&host).filter(|h| h.powered) else { return };
-        h.hyper.domains.insert(name.to_owned(), Dom { pid, origin });
+        h.hyper.domains.insert(name.to_owned(), Dom { pid, origin, since });
         self.trace.note(self.now, host, || format!("+ {name} runs ({origin:?})"));
         self.witness(host, AgentEvent::Started { name: name.to_owned(), pid: Some(pid) });
     }

@@ -15,13 +15,17 @@
 
 mod admin;
 mod by_hand;
+mod change;
 mod chaos;
+pub mod cut;
+mod decisions;
 mod disk;
 mod executor;
 mod faults;
 mod fence;
 mod hypervisor;
 mod modes;
+mod network;
 mod placement_rules;
 mod ring;
 pub mod rng;
@@ -29,7 +33,9 @@ pub mod rules;
 pub mod scenario;
 pub mod seed;
 pub mod shape;
+pub mod shrink;
 pub mod sim;
+pub mod swarm;
 mod told;
 pub mod trace;
 mod truth;

@@ -1,6 +1,7 @@
 //! Hosts in maintenance and standby, and disarmed times: what administrators ask of them by chance, what is held against
 //! the cluster then, and what must have come of it when all is well.
 
+use crate::rng::Rng;
 use crate::sim::Sim;
 use crate::truth::Asked;
 use belay_engine::state::State;
@@ -11,14 +12,14 @@ use belay_proto::{Code, NodeId, NodeMode, RequestId, ServiceName, Span};
 
 impl Sim {
     /// What an administrator may ask of a host or of the whole cluster.
-    pub(crate) fn draw_mode_request(&mut self) -> Request {
+    pub(crate) fn draw_mode_request(&self, rng: &mut Rng) -> Request {
         let ids = self.ids();
-        let node = self.rng.pick(&ids).unwrap_or_default();
-        match self.rng.range(0, 9) {
+        let node = rng.pick(&ids).unwrap_or_default();
+        match rng.range(0, 9) {
             0..=2 => Request::SetMode { node, mode: NodeMode::Maintenance, reason: "memory".into() },
             3 => Request::SetMode { node, mode: NodeMode::Standby, reason: String::new() },
             4..=7 => Request::SetMode { node, mode: NodeMode::Active, reason: String::new() },
-            8 => Request::Disarm { span: Span::seconds(self.rng.range(5, 90)), reason: "new switch".into() },
+            8 => Request::Disarm { span: Span::seconds(rng.range(5, 90)), reason: "new switch".into() },
             _ => Request::Arm {},
         }
     }

@@ -8,6 +8,7 @@
 use crate::sim::{Daemon, DaemonEv, Ev, Host, Sim, WorldEv};
 use belay_engine::node::Event;
 use belay_proto::NodeId;
+use belay_proto::entry::What;
 use belay_proto::ring::{RingId, RingMessage};
 use std::collections::BTreeSet;
 
@@ -15,6 +16,15 @@ use std::collections::BTreeSet;
 pub(crate) struct Group {
     pub(crate) ring: RingId,
     pub(crate) hosts: BTreeSet<NodeId>,
+    /// Its members changed while it was not whole, and were not told.
+    stale: bool,
+}
+
+/// One direction between two hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Link {
+    pub(crate) from: NodeId,
+    pub(crate) to: NodeId,
 }
 
 /// Something a member is delivered.
@@ -25,21 +35,48 @@ pub(crate) enum Item {
     Down,
 }
 
+/// What carries an id, an epoch, or the number of an attempt, does no harm when it comes again, however late.
+fn may_arrive_twice(message: &RingMessage) -> bool {
+    let RingMessage::Entry(entry) = message else { return false };
+    matches!(
+        entry.what,
+        What::Request { .. } | What::Outcome { .. } | What::Observation { .. } | What::FenceOutcome { .. }
+    )
+}
+
 impl Sim {
     fn hear(&self, one: NodeId, other: NodeId) -> bool {
         let up = |host: &&Host| host.powered && host.corosync && host.frozen.is_none();
-        let (one, other) = (self.hosts.get(&one).filter(up), self.hosts.get(&other).filter(up));
-        matches!((one, other), (Some(one), Some(other)) if one.partition == other.partition)
+        let both = (self.hosts.get(&one).filter(up), self.hosts.get(&other).filter(up));
+        // Who is heard but does not hear cannot hold the token.
+        let carries = |from, to| !self.broken.contains(&Link { from, to });
+        matches!(both, (Some(one), Some(other)) if one.partition == other.partition)
+            && carries(one, other)
+            && carries(other, one)
+    }
+
+    /// The hosts that can form a ring with this one: each must hear each. Those who hear only some of them are left out,
+    /// and will try again.
+    fn ring_around(&self, host: NodeId) -> (BTreeSet<NodeId>, Vec<NodeId>) {
+        let (mut ring, mut left_out) = (BTreeSet::from([host]), Vec::new());
+        for other in self.ids().into_iter().filter(|other| *other != host && self.hear(host, *other)) {
+            if self.broken.is_empty() || ring.iter().all(|member| self.hear(*member, other)) {
+                ring.insert(other);
+            } else {
+                left_out.push(other);
+            }
+        }
+        (ring, left_out)
     }
 
     /// Whether the group's hosts all hear each other and stand on it.
     fn whole(&self, key: u64) -> bool {
         let Some(group) = self.groups.get(&key) else { return false };
         let first = group.hosts.first().copied().unwrap_or_default();
-        group
-            .hosts
-            .iter()
-            .all(|id| self.hear(first, *id) && self.hosts.get(id).is_some_and(|host| host.group == Some(key)))
+        let stands = |id: &NodeId| self.hosts.get(id).is_some_and(|host| host.group == Some(key));
+        group.hosts.iter().all(|id| self.hear(first, *id) && stands(id))
+            && (self.broken.is_empty()
+                || group.hosts.iter().all(|one| group.hosts.iter().all(|other| self.hear(*one, *other))))
     }
 
     /// How many hosts stand on the same ring as this one.
@@ -68,15 +105,19 @@ impl Sim {
         if !self.hear(host, host) {
             return;
         }
-        let heard: BTreeSet<NodeId> = self.ids().into_iter().filter(|other| self.hear(host, *other)).collect();
+        let (heard, left_out) = self.ring_around(host);
         let key = self.hosts.get(&host).and_then(|h| h.group);
         if let Some(key) = key
             && self.whole(key)
             && self.groups.get(&key).is_some_and(|group| group.hosts == heard)
         {
+            if self.groups.get_mut(&key).is_some_and(|group| std::mem::take(&mut group.stale)) {
+                self.push_view(key);
+            }
             return self.order_waiting(&heard);
         }
         self.lose_tails(&heard);
+        self.left_behind(&heard, left_out);
         self.rings += 4;
         let ring = RingId { representative: heard.first().copied().unwrap_or_default(), sequence: self.rings };
         let new = self.rings;
@@ -88,7 +129,7 @@ impl Sim {
             }
         }
         let quorate = self.votes_suffice(&heard);
-        self.groups.insert(new, Group { ring, hosts: heard.clone() });
+        self.groups.insert(new, Group { ring, hosts: heard.clone(), stale: false });
         let used: BTreeSet<u64> = self.hosts.values().filter_map(|h| h.group).collect();
         self.groups.retain(|key, _| used.contains(key));
         self.push_view(new);
@@ -104,6 +145,22 @@ impl Sim {
             self.tell_verdict(*id, delay, ring, quorate);
         }
         self.order_waiting(&heard);
+    }
+
+    /// Hosts that stand on a ring from which others went, or that were left out of this one, form one of their own, and
+    /// tear this one apart if it has a host that they hear: the network flaps for as long as it is lame.
+    fn left_behind(&mut self, heard: &BTreeSet<NodeId>, left_out: Vec<NodeId>) {
+        if self.broken.is_empty() {
+            return;
+        }
+        let old: BTreeSet<u64> = heard.iter().filter_map(|id| self.hosts.get(id)?.group).collect();
+        let stands = |host: &&Host| host.group.is_some_and(|key| old.contains(&key)) && !heard.contains(&host.id);
+        let mut behind: BTreeSet<NodeId> = self.hosts.values().filter(stands).map(|host| host.id).collect();
+        behind.extend(left_out);
+        for id in behind {
+            let delay = self.rng.range(1900, 6000);
+            self.after(delay, Ev::World(WorldEv::Reform(id)));
+        }
     }
 
     /// A channel of its own, but verdicts keep their order on it.
@@ -173,12 +230,22 @@ impl Sim {
         self.position += 1;
         let (position, now) = (self.position, self.now);
         for id in members {
-            let lag = self.rng.range(0, 6);
+            let slow = self.rng.chance(self.odds.message_slow);
+            let lag = if slow { self.rng.range(20, 500) } else { self.rng.range(0, 6) };
             let Some(daemon) = self.daemon_mut(*id) else { continue };
             daemon.inbox.push_back((position, item.clone()));
             let at = (now + lag).max(daemon.last_delivery);
             daemon.last_delivery = at;
             self.daemon_after(*id, at - now, DaemonEv::Deliver);
+        }
+    }
+
+    /// The members are told, at once or when all hosts of the ring hear each other again.
+    fn members_changed(&mut self, key: u64) {
+        if self.whole(key) {
+            self.push_view(key);
+        } else if let Some(group) = self.groups.get_mut(&key) {
+            group.stale = true;
         }
     }
 
@@ -189,8 +256,8 @@ impl Sim {
         let Some(daemon) = h.daemon.as_mut() else { return };
         daemon.attached = true;
         self.truth.joins(host);
-        if let Some(key) = key.filter(|key| self.whole(*key)) {
-            self.push_view(key);
+        if let Some(key) = key {
+            self.members_changed(key);
         }
         if let Some((ring, quorate)) = verdict {
             let delay = self.rng.range(0, 50);
@@ -202,7 +269,10 @@ impl Sim {
     pub(crate) fn detached(&mut self, host: NodeId, mut gone: Daemon) {
         // What it had handed to corosync goes out; what it had not is lost with it.
         let key = self.hosts.get(&host).and_then(|h| h.group);
-        let Some(key) = key.filter(|key| gone.attached && self.whole(*key)) else { return };
+        let Some(key) = key.filter(|_| gone.attached) else { return };
+        if !self.whole(key) {
+            return self.members_changed(key);
+        }
         let sent = self.rng.range(0, gone.outgoing.len() as u64);
         for _ in 0..sent {
             let Some(message) = gone.outgoing.pop_front() else { break };
@@ -214,9 +284,24 @@ impl Sim {
 
     pub(crate) fn propose(&mut self, host: NodeId, message: RingMessage) {
         let delay = self.rng.range(0, 3);
-        let Some(daemon) = self.daemon_mut(host).filter(|daemon| daemon.attached) else { return };
+        let echo = may_arrive_twice(&message) && self.rng.chance(self.odds.echo);
+        if self.daemon(host).is_none_or(|daemon| !daemon.attached) {
+            return;
+        }
+        if echo {
+            let again = self.rng.range(0, 12_000);
+            self.daemon_after(host, again, DaemonEv::Echo(Box::new(message.clone())));
+        }
+        let Some(daemon) = self.daemon_mut(host) else { return };
         daemon.outgoing.push_back(message);
         self.daemon_after(host, delay, DaemonEv::Order);
+    }
+
+    /// A proposal goes out once more, as after a change of membership of which nobody knows whether it lost the first.
+    pub(crate) fn echo(&mut self, host: NodeId, message: RingMessage) {
+        let Some(daemon) = self.daemon_mut(host).filter(|daemon| daemon.attached) else { return };
+        daemon.outgoing.push_back(message);
+        self.daemon_after(host, 0, DaemonEv::Order);
     }
 
     fn order_waiting(&mut self, hosts: &BTreeSet<NodeId>) {

@@ -1,16 +1,21 @@
 //! One seed: a cluster, chaos for a while, and then a world in which everything works and everything must come right.
 
+use crate::cut::Cut;
 use crate::hypervisor::Origin;
 use crate::placement_rules::waits_with_reason;
 use crate::rng::Rng;
 use crate::shape::Shape;
 use crate::sim::Sim;
+use crate::swarm::Chaos;
+use belay_engine::mutant::Mutant;
+use belay_engine::state::member::Standing;
 use belay_engine::state::service::{Phase, Rival, Wanted};
 use belay_proto::{NodeId, ServiceName};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// How a seed is run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// How many hosts; drawn if not given.
     pub hosts: Option<u32>,
@@ -20,11 +25,17 @@ pub struct Options {
     pub trace: bool,
     /// Note every message of the ring as well.
     pub wire: bool,
+    /// Keep the whole trace, not only its newest lines.
+    pub keep_all: bool,
+    /// Which deliberate fault the engine has, in a build that has any.
+    pub mutant: Option<Mutant>,
+    /// What of it is left out.
+    pub cut: Cut,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { hosts: None, steps: 3000, trace: false, wire: false }
+        Self { hosts: None, steps: 3000, trace: false, wire: false, keep_all: false, mutant: None, cut: Cut::default() }
     }
 }
 
@@ -33,10 +44,20 @@ impl Default for Options {
 pub struct Report {
     /// Which seed.
     pub seed: u64,
+    /// How many hosts it had.
+    pub hosts: u32,
+    /// How many VMs it had.
+    pub vms: usize,
     /// Engine steps.
     pub steps: u64,
     /// Simulated time.
     pub simulated_ms: u64,
+    /// When chaos ended.
+    pub chaos_ms: u64,
+    /// How many strikes and how many requests by chance there were.
+    pub strokes: (u32, u32),
+    /// What went wrong by itself in this mix.
+    pub odds: Vec<&'static str>,
     /// How many starts were begun.
     pub starts: u64,
     /// How many hosts were fenced or vouched for.
@@ -45,42 +66,86 @@ pub struct Report {
     pub requests: usize,
     /// Equal only for runs in which the same happened.
     pub hash: u64,
-    /// What was broken, and the newest lines of the trace.
-    pub failure: Option<(String, String)>,
+    /// What was broken, if anything was.
+    pub failure: Option<Failure>,
+    /// The newest lines of the trace, or all of them.
+    pub trace: String,
+}
+
+/// A promise that was broken.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Its name.
+    pub promise: String,
+    /// What happened.
+    pub what: String,
+    /// It was broken when everything had been mended.
+    pub healed: bool,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.promise, self.what)
+    }
 }
 
 /// How long a healed cluster may take until everything is as it should be.
 const HEALED_WITHIN: u64 = 900_000;
+/// For how long nothing may move any more afterwards.
+const CALM_FOR: u64 = 45_000;
 
 /// Runs a seed.
 #[must_use]
-pub fn run_seed(seed: u64, options: Options) -> Report {
+pub fn run_seed(seed: u64, options: &Options) -> Report {
+    #[cfg(feature = "mutants")]
+    belay_engine::mutant::set(options.mutant);
     let mut rng = Rng::new(seed);
-    let shape = Shape::draw(&mut rng, options.hosts);
-    let mut sim = Sim::new(shape, rng.draw());
+    let mut shape = Shape::draw(&mut rng, options.hosts);
+    shape.vms.truncate(options.cut.vms.unwrap_or(usize::MAX).max(1));
+    let (hosts, vms) = (shape.hosts, shape.vms.len());
+    let mut sim = Sim::new(shape, rng.draw() ^ options.cut.variant);
     sim.trace.live = options.trace;
     sim.trace.wire = options.wire;
+    sim.trace.keep_all = options.keep_all;
+    let (chaos, odds) = Chaos::draw(seed, options.cut.clone());
+    sim.odds = odds;
+    let odds = sim.odds.present().into_iter().map(|(name, _)| name).collect();
+    sim.begin_chaos(chaos);
     sim.power_on_all();
-    sim.begin_chaos();
-    while sim.steps() < options.steps && sim.now() < 600_000 {
+    let until = options.cut.until_ms.unwrap_or(600_000).min(600_000);
+    // A run that was cut has fewer steps until the same moment.
+    let most = if options.cut.until_ms.is_some() { u64::MAX } else { options.steps };
+    while sim.steps() < most && sim.now() < until {
         if !sim.step() {
             break;
         }
     }
-    if sim.violation().is_none() {
+    let chaos_ms = sim.now();
+    let strokes = sim.chaos.as_ref().map_or((0, 0), |chaos| (chaos.strikes, chaos.asks));
+    let in_chaos = sim.violation().is_some();
+    if !in_chaos {
         sim.heal();
         sim.end_modes();
-        sim.settle(HEALED_WITHIN);
+        if sim.settle(HEALED_WITHIN) {
+            sim.stays_calm(CALM_FOR);
+        }
     }
+    let failure = sim.truth.violation.clone();
     Report {
         seed,
+        hosts,
+        vms,
         steps: sim.steps(),
         simulated_ms: sim.now(),
+        chaos_ms,
+        strokes,
+        odds,
         starts: sim.truth.starts,
         fenced: sim.truth.fenced,
         requests: sim.truth.requests.len(),
         hash: sim.trace.hash(),
-        failure: sim.violation().map(|violation| (violation, sim.trace.tail())),
+        failure: failure.map(|(promise, what)| Failure { promise, what, healed: !in_chaos }),
+        trace: sim.trace.tail(),
     }
 }
 
@@ -117,6 +182,24 @@ impl Sim {
         true
     }
 
+    /// Where everything is as it should be nothing moves any more (L2).
+    pub fn stays_calm(&mut self, for_ms: u64) -> bool {
+        let (starts, places) = (self.truth.starts, self.all_places());
+        if !self.run_for(for_ms) {
+            return false;
+        }
+        if self.truth.starts != starts || self.all_places() != places {
+            let what = format!("VMs moved though nothing happened: from {places:?} to {:?}", self.all_places());
+            self.violated("L2", what);
+            return false;
+        }
+        true
+    }
+
+    fn all_places(&self) -> BTreeMap<String, Vec<u32>> {
+        self.shape.vms.iter().map(|vm| (vm.name.clone(), self.places(&vm.name))).collect()
+    }
+
     /// What is not yet as it should be in a world where everything works.
     #[must_use]
     pub fn amiss(&self) -> Option<String> {
@@ -139,6 +222,13 @@ impl Sim {
             if other.state().index() != state.index() || other.state().snapshot() != state.snapshot() {
                 return Some(format!("node{id} and node{} differ in their state", first.0));
             }
+        }
+        if self.healed && state.config().map(|config| config.version) != Some(self.conf_version) {
+            return Some(format!("configuration version {} is not in force", self.conf_version));
+        }
+        let absent = self.hosts.keys().find(|id| state.node(**id).is_none_or(|n| n.standing != Standing::Online));
+        if let Some(id) = absent {
+            return Some(format!("node{id} is {:?}", state.node(*id).map(|node| &node.standing)));
         }
         if let Some((victim, _)) = state.victims().next() {
             return Some(format!("node{victim} is still to be fenced"));
@@ -173,12 +263,14 @@ impl Sim {
                 }
                 Phase::Started { owner } => {
                     let legal = vm.restricted_to.is_empty() || vm.restricted_to.contains(&owner.0);
-                    let by_hand = self.places(&vm.name) == [owner.0];
-                    if ours.is_empty() && !by_hand || ours.iter().any(|id| id != owner) {
-                        return about("does not run where it should");
+                    if self.places(&vm.name) != [owner.0] {
+                        return about(&format!("runs on {:?}", self.places(&vm.name)));
                     }
-                    // What somebody moved by hand stays there until there is a reason to move it.
-                    (!legal && self.truth.moved_by_hand == 0).then(|| about("runs where it may not")).flatten()
+                    // What somebody moved by hand, or was there when its domain changed, stays until there is a reason to
+                    // move it.
+                    (!legal && self.truth.moved_by_hand == 0 && self.shape.version == 1)
+                        .then(|| about("runs where it may not"))
+                        .flatten()
                 }
                 Phase::Disabled | Phase::Stopped { wanted: Wanted::AtNextView } => {
                     if ours.is_empty() || record.rivals.values().any(|rival| *rival == Rival::Tolerated) {

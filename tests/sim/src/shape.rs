@@ -38,11 +38,28 @@ impl VmShape {
             attributes: String::new(),
         }
     }
+
+    /// One drawn by chance.
+    pub fn draw(rng: &mut Rng, name: &str, hosts: u32) -> Self {
+        let mut vm = Self::new(name);
+        vm.recovery =
+            rng.pick(&["restart", "restart", "restart", "relocate", "disable", "restart-disable"]).unwrap_or("restart");
+        vm.max_restarts = u32::try_from(rng.range(0, 3)).unwrap_or(0);
+        vm.expire_s = rng.pick(&[0, 30, 600]).unwrap_or(600);
+        vm.autostart = rng.chance(85);
+        if rng.chance(25) {
+            let low = rng.range(1, u64::from(hosts) - 1);
+            vm.restricted_to = vec![u32::try_from(low).unwrap_or(1), u32::try_from(low + 1).unwrap_or(2)];
+        }
+        vm
+    }
 }
 
 /// A cluster.
 #[derive(Clone, Debug)]
 pub struct Shape {
+    /// `config_version`.
+    pub version: u64,
     /// How many hosts it has, numbered from 1.
     pub hosts: u32,
     /// One of two hosts is quorate alone.
@@ -71,6 +88,7 @@ impl Shape {
     pub fn new(hosts: u32, vms: &[&str]) -> Self {
         let vms = vms.iter().map(|name| VmShape::new(name)).collect();
         Self {
+            version: 1,
             hosts,
             two_node: hosts == 2,
             unfenceable: Vec::new(),
@@ -90,18 +108,7 @@ impl Shape {
         let count = rng.range(1, 5);
         let mut shape = Self::new(hosts, &[]);
         for number in 1..=count {
-            let mut vm = VmShape::new(&format!("vm{number}"));
-            vm.recovery = rng
-                .pick(&["restart", "restart", "restart", "relocate", "disable", "restart-disable"])
-                .unwrap_or("restart");
-            vm.max_restarts = u32::try_from(rng.range(0, 3)).unwrap_or(0);
-            vm.expire_s = rng.pick(&[0, 30, 600]).unwrap_or(600);
-            vm.autostart = rng.chance(85);
-            if rng.chance(25) {
-                let low = rng.range(1, u64::from(hosts) - 1);
-                vm.restricted_to = vec![u32::try_from(low).unwrap_or(1), u32::try_from(low + 1).unwrap_or(2)];
-            }
-            shape.vms.push(vm);
+            shape.vms.push(VmShape::draw(rng, &format!("vm{number}"), hosts));
         }
         shape.draw_rules(rng);
         shape
@@ -113,7 +120,7 @@ impl Shape {
         if let Some(text) = &self.told {
             return text.clone();
         }
-        let mut text = String::from("<?xml version=\"1.0\"?>\n<cluster name=\"sim\" config_version=\"1\">\n");
+        let mut text = format!("<?xml version=\"1.0\"?>\n<cluster name=\"sim\" config_version=\"{}\">\n", self.version);
         if self.two_node {
             text.push_str("  <cman two_node=\"1\" expected_votes=\"1\"/>\n");
         }

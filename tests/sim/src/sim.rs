@@ -7,18 +7,19 @@ use crate::disk::{Disk, Write};
 use crate::executor::{ExecEv, Executor};
 use crate::fence::{FenceEv, Fencer};
 use crate::hypervisor::{HyperEv, Hypervisor};
-use crate::ring::{Group, Item};
+use crate::ring::{Group, Item, Link};
 use crate::rng::Rng;
 use crate::rules::Rules;
 use crate::shape::Shape;
+use crate::swarm::{Chaos, Odds};
 use crate::trace::Trace;
 use crate::truth::Truth;
 use belay_engine::node::{Action, Event, Identity, Node, Now};
 use belay_proto::control::Verdict;
 use belay_proto::entry::What;
 use belay_proto::ring::{RingId, RingMessage};
-use belay_proto::{BootId, Incarnation, NodeId, RequestId, Timestamp};
-use std::collections::{BTreeMap, VecDeque};
+use belay_proto::{BootId, Incarnation, Index, NodeId, RequestId, Timestamp};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// When simulated time begins on the calendar.
 const EPOCH_MS: u64 = 1_700_000_000_000;
@@ -36,10 +37,12 @@ pub(crate) enum DaemonEv {
     Attach,
     Order,
     Deliver,
+    Echo(Box<RingMessage>),
     Quorum { ring: RingId, quorate: bool },
     Written,
     Timer { generation: u64 },
     Report,
+    Config,
     Exec(ExecEv),
     Fence(FenceEv),
 }
@@ -60,6 +63,8 @@ pub(crate) enum WorldEv {
     CorosyncUp(NodeId, u32),
     AgentUp(NodeId, u64),
     Rejoin,
+    Split(Vec<u32>, Vec<u32>),
+    ConfigArrives(NodeId),
     /// A moment that a story waits for.
     Moment,
     Chaos,
@@ -83,6 +88,11 @@ pub(crate) struct Daemon {
     pub(crate) exec: Executor,
     pub(crate) fencer: Fencer,
     pub(crate) frozen: Option<Vec<Ev>>,
+    /// The last entry it knew a majority to have, and the histories it has been in since then.
+    pub(crate) committed: Index,
+    pub(crate) chains: BTreeMap<Index, u64>,
+    /// Its state when it applied the last entry.
+    pub(crate) before: Option<crate::decisions::Before>,
     /// Since when it is in its ring without a break, as the ring knows.
     pub(crate) quorate_since: Option<u64>,
 }
@@ -101,6 +111,10 @@ pub(crate) struct Host {
     /// It has not been in a ring with all others since it booted.
     pub(crate) waits_for_all: bool,
     pub(crate) wall_skew: i64,
+    /// How much faster its clock runs, in parts per million.
+    pub(crate) drift_ppm: i64,
+    /// Its `cluster.conf`, with its version.
+    pub(crate) conf: (u64, String),
     pub(crate) disk: Disk,
     pub(crate) hyper: Hypervisor,
     pub(crate) daemon: Option<Daemon>,
@@ -108,31 +122,6 @@ pub(crate) struct Host {
     pub(crate) stays_dead: bool,
     /// The daemon dies after so many more actions.
     pub(crate) dies_in: Option<u32>,
-}
-
-/// How likely chance makes things go wrong that need no fault of their own, in percent.
-#[derive(Clone, Debug, Default)]
-pub struct Odds {
-    /// A start fails.
-    pub start_fails: u64,
-    /// A call hangs until its deadline and nobody knows how it ended.
-    pub call_hangs: u64,
-    /// A guest does not shut down when asked.
-    pub stubborn_guest: u64,
-    /// A stop fails.
-    pub stop_fails: u64,
-    /// A migration ends in another way than it says.
-    pub migration_lies: u64,
-    /// An attempt to fence fails.
-    pub fence_fails: u64,
-    /// An attempt to fence hangs, and may have its effect later.
-    pub fence_hangs: u64,
-    /// An event of a hypervisor is lost.
-    pub event_lost: u64,
-    /// A change of membership loses messages that the other side did not get.
-    pub tail_lost: u64,
-    /// A fenced host stays off.
-    pub stays_off: u64,
 }
 
 /// A cluster that is simulated.
@@ -148,6 +137,8 @@ pub struct Sim {
     lives: u64,
     pub(crate) hosts: BTreeMap<NodeId, Host>,
     pub(crate) groups: BTreeMap<u64, Group>,
+    /// Links that carry nothing.
+    pub(crate) broken: BTreeSet<Link>,
     pub(crate) rings: u64,
     pub(crate) position: u64,
     pub(crate) conf: String,
@@ -158,14 +149,15 @@ pub struct Sim {
     /// What is printed when something is wrong.
     pub trace: Trace,
     pub(crate) truth: Truth,
-    pub(crate) chaos: Option<crate::chaos::Mix>,
+    pub(crate) chaos: Option<Chaos>,
+    pub(crate) healed: bool,
 }
 
 impl Sim {
     /// A cluster whose hosts are all off.
     #[must_use]
     pub fn new(shape: Shape, seed: u64) -> Self {
-        let conf = shape.conf();
+        let conf = (shape.version, shape.conf());
         let host = |id: u32| Host {
             id: NodeId(id),
             powered: false,
@@ -178,6 +170,8 @@ impl Sim {
             verdict: None,
             waits_for_all: true,
             wall_skew: 0,
+            drift_ppm: 0,
+            conf: conf.clone(),
             disk: Disk::default(),
             hyper: Hypervisor::default(),
             daemon: None,
@@ -194,15 +188,17 @@ impl Sim {
             sequence: 0,
             lives: 0,
             groups: BTreeMap::new(),
+            broken: BTreeSet::new(),
             rings: 0,
             position: 0,
-            conf,
+            conf: conf.1,
             conf_version: 1,
             rules: Rules::default(),
             steps: 0,
             trace: Trace::default(),
             truth: Truth::default(),
             chaos: None,
+            healed: false,
         }
     }
 
@@ -291,6 +287,7 @@ impl Sim {
             DaemonEv::Attach => self.attach(host),
             DaemonEv::Order => self.order(host),
             DaemonEv::Deliver => self.deliver(host),
+            DaemonEv::Echo(message) => self.echo(host, *message),
             DaemonEv::Quorum { ring, quorate } => {
                 if let Some(daemon) = self.daemon_mut(host).filter(|daemon| daemon.attached) {
                     daemon.may_act &= quorate;
@@ -309,29 +306,38 @@ impl Sim {
                     self.node_event(host, Event::Report(what));
                 }
             }
+            DaemonEv::Config => {
+                if let Some((version, text)) = self.hosts.get(&host).map(|h| h.conf.clone()) {
+                    self.node_event(host, Event::ConfigFile { version, text });
+                }
+            }
             DaemonEv::Exec(event) => self.exec_event(host, event),
             DaemonEv::Fence(event) => self.fence_event(host, event),
         }
     }
 
     pub(crate) fn now_of(&self, host: NodeId) -> Now {
-        let skew = self.hosts.get(&host).map_or(0, |h| h.wall_skew);
+        let (skew, drift) = self.hosts.get(&host).map_or((0, 0), |h| (h.wall_skew, h.drift_ppm));
+        let ahead = i64::try_from(self.now).unwrap_or(0).saturating_mul(drift) / 1_000_000;
+        let present = self.now.saturating_add_signed(ahead);
         Now {
-            mono_ms: self.now + u64::from(host.0) * 1000,
-            wall: Timestamp((EPOCH_MS + self.now).saturating_add_signed(skew)),
+            mono_ms: present + u64::from(host.0) * 1000,
+            wall: Timestamp((EPOCH_MS + present).saturating_add_signed(skew)),
         }
     }
 
     pub(crate) fn node_event(&mut self, host: NodeId, event: Event) {
         let now = self.now_of(host);
         let Some(daemon) = self.daemon_mut(host) else { return };
+        let was_quorate = daemon.node.quorate();
         let actions = daemon.node.step(now, event);
         self.steps += 1;
-        self.carry_out(host, actions);
+        self.carry_out(host, was_quorate, actions);
+        self.committed(host);
     }
 
     /// What the daemon's shell does with what the node says.
-    fn carry_out(&mut self, host: NodeId, actions: Vec<Action>) {
+    fn carry_out(&mut self, host: NodeId, was_quorate: bool, actions: Vec<Action>) {
         let mut records = Vec::new();
         for action in actions {
             if self.dies_now(host) {
@@ -340,13 +346,22 @@ impl Sim {
             match action {
                 Action::Persist(more) => {
                     for record in &more {
-                        self.applied(host, record);
+                        if let Some(daemon) = self.daemon_mut(host) {
+                            daemon.chains.insert(record.index, record.chain);
+                        }
+                        self.applied(host, was_quorate, record);
                     }
                     records.extend(more);
                 }
                 Action::PersistSnapshot { history, json, .. } => {
                     self.write(host, Write::Records(std::mem::take(&mut records)));
                     self.write(host, Write::Snapshot(history, json));
+                    if let Some(daemon) = self.daemon_mut(host) {
+                        // What comes next does not follow from what it had.
+                        daemon.before = None;
+                        daemon.chains.clear();
+                        daemon.committed = Index(0);
+                    }
                 }
                 Action::Propose(message) => self.propose(host, message),
                 Action::Assign(assignments) => {
@@ -407,9 +422,14 @@ impl Sim {
         let Some(h) = self.hosts.get_mut(&host) else { return };
         h.disk.pending.push_back(write);
         if !std::mem::replace(&mut h.disk.busy, true) {
-            let delay = self.rng.range(1, 12);
-            self.daemon_after(host, delay, DaemonEv::Written);
+            self.write_goes_on(host);
         }
+    }
+
+    fn write_goes_on(&mut self, host: NodeId) {
+        let slow = self.rng.chance(self.odds.write_slow);
+        let delay = if slow { self.rng.range(50, 3000) } else { self.rng.range(1, 12) };
+        self.daemon_after(host, delay, DaemonEv::Written);
     }
 
     fn written(&mut self, host: NodeId) {
@@ -423,8 +443,7 @@ impl Sim {
         h.disk.busy = !h.disk.pending.is_empty();
         let more = h.disk.busy;
         if more {
-            let delay = self.rng.range(1, 12);
-            self.daemon_after(host, delay, DaemonEv::Written);
+            self.write_goes_on(host);
         }
         match result {
             Err(reason) => self.violated("the store", format!("{host}: {reason}")),
@@ -450,8 +469,8 @@ impl Sim {
         let now = self.now_of(host);
         self.lives += 1;
         let life = self.lives;
-        let (conf, version) = (self.conf.clone(), self.conf_version);
         let Some(h) = self.hosts.get_mut(&host).filter(|h| h.daemon.is_none() && !h.stays_dead) else { return };
+        let (version, conf) = h.conf.clone();
         let state = match h.disk.load() {
             Ok(state) => state,
             Err(reason) => return self.violated("the store", format!("{host}: {reason}")),
@@ -481,6 +500,9 @@ impl Sim {
             exec,
             fencer: Fencer::default(),
             frozen: None,
+            before: None,
+            committed: Index(0),
+            chains: BTreeMap::new(),
             quorate_since: None,
         });
         self.node_event(host, Event::ConfigFile { version, text: conf });

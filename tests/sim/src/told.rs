@@ -61,8 +61,11 @@ impl Sim {
         let text = format!("version {} of the configuration is installed", self.conf_version);
         self.trace.fault(self.now, &text);
         for host in self.ids() {
+            let (version, text) = (self.conf_version, self.conf.clone());
+            if let Some(h) = self.hosts.get_mut(&host) {
+                h.conf = (version, text.clone());
+            }
             if self.can_be_asked(host) {
-                let (version, text) = (self.conf_version, self.conf.clone());
                 self.node_event(host, Event::ConfigFile { version, text });
             }
         }

@@ -17,6 +17,8 @@ pub struct Trace {
     pub live: bool,
     /// Also note every message that a member is delivered.
     pub wire: bool,
+    /// Keep every line.
+    pub keep_all: bool,
     newest: Option<EventId>,
     /// What the cluster said of itself, for stories that look at it.
     history: Option<Vec<HistoryEvent>>,
@@ -79,7 +81,7 @@ impl Trace {
             println!("{line}");
         }
         self.lines.push_back(line);
-        if self.lines.len() > KEPT {
+        if self.lines.len() > KEPT && !self.keep_all {
             self.lines.pop_front();
         }
     }

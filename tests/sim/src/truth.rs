@@ -3,11 +3,12 @@
 use crate::hypervisor::Origin;
 use crate::sim::Sim;
 use belay_engine::node::PersistRecord;
+use belay_engine::state::State;
+use belay_engine::state::member::Standing;
 use belay_engine::state::service::Phase;
 use belay_proto::control::Verdict;
 use belay_proto::entry::{Request, Seen, What, WorkOutcome};
-use belay_proto::ring::RoundId;
-use belay_proto::{Code, Index, NodeId, OwnershipEpoch, RequestId, ServiceName};
+use belay_proto::{Code, Incarnation, Index, NodeId, OwnershipEpoch, RequestId, ServiceName, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A request that somebody made.
@@ -52,9 +53,13 @@ pub(crate) struct Truth {
     pub(crate) requests: BTreeMap<RequestId, Asked>,
     /// Which hosts may run a service as far as anybody can have been told (S2).
     held: BTreeMap<ServiceName, BTreeSet<NodeId>>,
-    /// What was applied where in each history (S4).
-    applied: BTreeMap<(RoundId, Index), u64>,
-    states: BTreeMap<(RoundId, Index), (NodeId, String)>,
+    /// What was applied, by the hash of all that was applied with it (S4).
+    applied: BTreeSet<(Index, u64)>,
+    /// What a majority had on disk (S4).
+    committed: BTreeMap<Index, u64>,
+    /// The members of the newest view, and how far the cluster's clock is ahead of the simulator's.
+    pub(crate) last_members: BTreeSet<(NodeId, Incarnation)>,
+    pub(crate) clock_ahead: i64,
     off: BTreeSet<NodeId>,
     /// Where a domain's process last died by itself.
     died: BTreeMap<String, NodeId>,
@@ -63,6 +68,10 @@ pub(crate) struct Truth {
     /// Some host's calendar jumped: windows of the cluster's time cannot be judged from outside.
     pub(crate) clock_jumped: bool,
     pub(crate) moved_by_hand: u64,
+    /// When each service was told to restart, by the cluster's clock; more than the engine counts, never fewer (S6).
+    pub(crate) decided_restarts: BTreeMap<ServiceName, Vec<Timestamp>>,
+    /// The newest epoch in which anybody began to start or move a service (S9).
+    epochs: BTreeMap<ServiceName, OwnershipEpoch>,
     /// Where each daemon had each service after the last entry it applied (S13).
     pub(crate) placed: BTreeMap<NodeId, crate::placement_rules::Before>,
     pub(crate) fenced: u64,
@@ -96,6 +105,11 @@ impl Truth {
 
     pub(crate) fn domain_died(&mut self, host: NodeId, name: &str) {
         self.died.insert(name.to_owned(), host);
+    }
+
+    /// A new configuration allows for more restarts, or for fewer.
+    pub(crate) fn limits_changed(&mut self) {
+        self.in_place.clear();
     }
 
     /// Whatever somebody asks begins a new count of restarts.
@@ -157,35 +171,72 @@ impl Sim {
     }
 
     /// An entry was applied: all who apply it in this history have the same one and the same state (S4).
-    pub(crate) fn applied(&mut self, host: NodeId, record: &PersistRecord) {
+    pub(crate) fn applied(&mut self, host: NodeId, was_quorate: bool, record: &PersistRecord) {
         let Some(daemon) = self.daemon(host) else { return };
-        let state = daemon.node.state();
-        let Some(round) = state.quorate_round().filter(|_| state.index() >= record.index) else { return };
-        let key = (round, record.index);
-        let latest = state.index() == record.index;
         let opens_term = matches!(record.entry.what, What::View(_));
-        let other = *self.truth.applied.entry(key).or_insert(record.chain);
-        if other != record.chain {
-            return self.violated("S4", format!("node{host} applied another entry {} than others", record.index));
+        if !was_quorate && !daemon.node.quorate() && !opens_term {
+            return self.violated("S3", format!("node{host} applies entry {} without quorum", record.index));
         }
-        if opens_term && latest {
-            self.remembers(host);
-        }
-        if latest {
-            self.placed_by_the_rules(host);
-        }
-        if !latest || !record.index.0.is_multiple_of(16) {
+        let state = daemon.node.state();
+        if state.index() != record.index {
             return;
         }
-        let text = self.daemon(host).map(|daemon| daemon.node.state().snapshot()).unwrap_or_default();
-        let (first, known) = self.truth.states.entry(key).or_insert_with(|| (host, text.clone())).clone();
-        if known != text {
-            self.violated("S4", format!("node{host} and node{first} differ in their state at entry {}", record.index));
+        if opens_term {
+            self.remembers(host);
         }
-        if self.truth.states.len() > 64 {
-            self.truth.states.pop_first();
+        self.placed_by_the_rules(host);
+        let first = self.truth.applied.insert((record.index, record.chain));
+        self.decided(host, &record.entry.what, first);
+        if !first {
+            self.same_state(host);
         }
-        self.adopt_by_hand();
+        if record.index.0.is_multiple_of(8) {
+            self.adopt_by_hand();
+        }
+    }
+
+    /// Who applied the same entries has the same state, and so has whoever reads its snapshot (S4).
+    fn same_state(&mut self, host: NodeId) {
+        let Some(state) = self.daemon(host).map(|daemon| daemon.node.state()) else { return };
+        let (index, chain) = (state.index(), state.chain());
+        let peers = self.hosts.values().filter(|h| h.id != host);
+        let states = peers.filter_map(|h| Some((h.id, h.daemon.as_ref()?.node.state())));
+        let mut alike = states.filter(|(_, other)| other.index() == index && other.chain() == chain);
+        let differs = alike.find(|(_, other)| *other != state).map(|(id, _)| id);
+        if let Some(other) = differs {
+            return self.violated("S4", format!("node{host} and node{other} differ in their state at entry {index}"));
+        }
+        if !index.0.is_multiple_of(64) {
+            return;
+        }
+        let text = state.snapshot();
+        let read = State::restore(&text).map(|state| state.snapshot());
+        if read.as_ref().ok() != Some(&text) {
+            let reason = read.err().map_or_else(|| "it reads otherwise".to_owned(), |e| e.to_string());
+            self.violated("S4", format!("the snapshot of node{host} at entry {index}: {reason}"));
+        }
+    }
+
+    /// What a majority has is never replaced by something else (S4, S5). Before that it may be: whoever is cut off from the
+    /// others may have been given its own last messages without theirs.
+    pub(crate) fn committed(&mut self, host: NodeId) {
+        // With two nodes either may have a history of its own.
+        if self.shape.two_node {
+            return;
+        }
+        let Some(daemon) = self.daemon_mut(host) else { return };
+        let committed = daemon.node.committed();
+        if committed <= daemon.committed {
+            return;
+        }
+        daemon.committed = committed;
+        let Some(chain) = daemon.chains.get(&committed).copied() else { return };
+        daemon.chains.retain(|index, _| *index >= committed);
+        let known = *self.truth.committed.entry(committed).or_insert(chain);
+        if known != chain {
+            let what = format!("entry {committed}, which a majority had on disk, is another one on node{host}");
+            self.violated("S4", what);
+        }
     }
 
     /// A domain somebody started that a quorate member has taken into its care counts as Belay's from then on.
@@ -239,16 +290,32 @@ impl Sim {
             );
         }
         self.untouched(host, service, "started", true);
+        self.in_its_epoch(host, service, epoch);
         self.starts_on_host_in_use(host, service);
         self.restarts(host, service, epoch);
         self.truth.held.entry(service.clone()).or_default().insert(host);
     }
 
+    /// What was decided before something that is already under way has no effect any more (S9).
+    fn in_its_epoch(&mut self, host: NodeId, service: &ServiceName, epoch: OwnershipEpoch) {
+        // Each of two nodes may be quorate with a history of its own.
+        if self.shape.two_node {
+            return;
+        }
+        let newest = self.truth.epochs.entry(service.clone()).or_default();
+        let before = std::mem::replace(newest, epoch.max(*newest));
+        if epoch < before {
+            let what = format!("node{host} begins in epoch {epoch} on {service}, which is in epoch {before}");
+            self.violated("S9", what);
+        }
+    }
+
     /// No more restarts in place within the window than allowed (S6).
     fn restarts(&mut self, host: NodeId, service: &ServiceName, epoch: OwnershipEpoch) {
-        let Some(vm) = self.shape.vms.iter().find(|vm| vm.name == service.name()) else { return };
-        let (allowed, window) = (vm.max_restarts as usize, vm.expire_s * 1000);
-        let died_here = self.truth.died.remove(&vm.name) == Some(host);
+        let config = self.daemon(host).and_then(|daemon| daemon.node.state().config());
+        let Some(vm) = config.and_then(|config| config.vms.get(service)) else { return };
+        let (allowed, window) = (vm.max_restarts as usize, vm.restart_expire_time.0);
+        let died_here = self.truth.died.remove(service.name()) == Some(host);
         let (at, last, restarts) = self.truth.in_place.entry(service.clone()).or_insert((host, epoch, BTreeMap::new()));
         // A restart in place is one decision; with more of them the policy has moved on, even if only to the same host.
         let moved_on = *at != host || epoch > last.next();
@@ -316,6 +383,7 @@ impl Sim {
         if host == victim {
             self.violated("S11", format!("node{host} fences itself"));
         }
+        self.is_its_turn(host, victim);
         let (Some(fencer), Some(other)) = (self.hosts.get(&host), self.hosts.get(&victim)) else { return };
         let same = fencer.group.is_some() && fencer.group == other.group && other.frozen.is_none();
         let now = self.now;
@@ -328,6 +396,23 @@ impl Sim {
         });
         if same && answers {
             self.violated("S11", format!("node{host} fences node{victim}, a member that answers"));
+        }
+    }
+
+    /// One member at a time fences a victim, and a daemon that is away from a living host has its grace (S11).
+    fn is_its_turn(&mut self, host: NodeId, victim: NodeId) {
+        let Some(state) = self.daemon(host).map(|daemon| daemon.node.state()) else { return };
+        let by = state.victims().find(|(id, _)| *id == victim).and_then(|(_, v)| Some(v.attempt.as_ref()?.by));
+        if let Some(by) = by.filter(|by| *by != host) {
+            return self.violated("S11", format!("node{host} fences node{victim} while node{by} is at it"));
+        }
+        let record = state.node(victim).filter(|node| node.standing == (Standing::Lost { host_alive: true }));
+        let Some(away) = record.map(|node| state.time().since(node.since)) else { return };
+        if let Some(grace) = state.config().map(|config| config.fence_daemon.daemon_grace)
+            && away < grace
+        {
+            let what = format!("node{victim} lives and its daemon is away for {away} only, but node{host} fences it");
+            self.violated("S11", what);
         }
     }
 

@@ -3,6 +3,7 @@
 use super::{End, Pauses, Sight, Standing, Task, Wait, WorkId, shortened};
 use crate::Moment;
 use crate::vm::{Call, CallId, Question, Reply, Settings, VmAction, nonsense};
+use belay_engine::mutant::{self, Mutant};
 use belay_proto::agent::{Answer, CallKind, Fault};
 use belay_proto::{OwnershipEpoch, ServiceName};
 use std::collections::BTreeMap;
@@ -88,7 +89,8 @@ impl Core {
 
     /// Asks for what only a quorate host may do.
     pub(super) fn ask_with_quorum(&mut self, desk: &mut Desk<'_>, what: CallKind, within: Duration) {
-        self.wait = Wait::Call(self.call(desk, Question::Agent(what), within, true));
+        let needs_quorum = !mutant::is(Mutant::QuorumNotAsked);
+        self.wait = Wait::Call(self.call(desk, Question::Agent(what), within, needs_quorum));
     }
 
     /// Asks for the definition.
@@ -115,7 +117,7 @@ impl Core {
         match reply.listing() {
             Ok(list) => match list.domains.into_iter().find(|domain| domain.name == self.task.vm.name) {
                 Some(domain) => Sight::Running(domain.pid),
-                None if list.complete => Sight::Absent,
+                None if list.complete || mutant::is(Mutant::UnknownIsStopped) => Sight::Absent,
                 None => Sight::Unknown("libvirt does not answer".to_owned()),
             },
             Err(fault) => Sight::Unknown(fault.message),
@@ -142,9 +144,11 @@ impl Core {
 
 /// The answer to a stop: that it does not run, or why that is not so.
 pub(super) fn stopped(reply: Reply) -> Result<(), Fault> {
-    match reply.answer()? {
-        Answer::Stopped { .. } => Ok(()),
-        other => Err(nonsense(&other)),
+    match reply.answer() {
+        Err(_) if mutant::is(Mutant::DeadAgentIsStopped) => Ok(()),
+        Err(fault) => Err(fault),
+        Ok(Answer::Stopped { .. }) => Ok(()),
+        Ok(other) => Err(nonsense(&other)),
     }
 }
 

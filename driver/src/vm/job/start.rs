@@ -14,6 +14,7 @@ use super::sure::Sure;
 use super::{DROPPED, End, Input, Looking, Pauses, Sight, Wait, unsure};
 use crate::Moment;
 use crate::vm::{Reply, nonsense};
+use belay_engine::mutant::{self, Mutant};
 use belay_proto::agent::{Answer, CallKind, Fault};
 use belay_proto::entry::WorkOutcome;
 use std::time::Duration;
@@ -81,6 +82,7 @@ impl Start {
             (Stage::Asks, Input::Reply(Reply::NotQuorate)) => Some(DROPPED),
             (Stage::Asks, Input::Reply(reply)) => match process(reply) {
                 Ok(pid) => Some(started(pid)),
+                Err(fault) if mutant::is(Mutant::FailedStartIsNotLookedAt) => Some(failed(fault.message)),
                 Err(fault) if !unsure(&fault) => self.refused(core, desk, fault.message),
                 Err(fault) => {
                     self.last = fault.message;

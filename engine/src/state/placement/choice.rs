@@ -11,6 +11,7 @@ use super::super::service::ServiceRecord;
 use super::capacity::{Board, size_of};
 use super::domain::Preference;
 use super::rules::Ties;
+use crate::mutant::{self, Mutant};
 use belay_config::model::Vm;
 use belay_proto::{Code, NodeId, NodeMode, ServiceName};
 use std::cmp::Reverse;
@@ -141,7 +142,10 @@ impl State {
     ) -> Option<Obstacle> {
         self.unavailable(node)
             .or_else(|| (!self.legal(vm, node)).then_some(Obstacle::Domain))
-            .or_else(|| record.suspects.iter().find(|id| **id != node).map(|id| Obstacle::Suspect(*id)))
+            .or_else(|| {
+                let suspect = record.suspects.iter().find(|id| **id != node);
+                suspect.filter(|_| !mutant::is(Mutant::SuspectsIgnored)).map(|id| Obstacle::Suspect(*id))
+            })
             .or_else(|| record.search.tried.contains(&node).then_some(Obstacle::Tried))
             .or_else(|| self.no_room(ties, record, vm, node, board))
     }
@@ -154,6 +158,7 @@ impl State {
         match record.mode {
             NodeMode::Active if record.takes_services() => None,
             NodeMode::Active => Some(Obstacle::NotReady),
+            _ if mutant::is(Mutant::MaintenanceIsForgotten) && record.ready => None,
             mode => Some(Obstacle::Mode(mode)),
         }
     }
@@ -180,6 +185,7 @@ impl State {
         let size = size_of(Some(vm), record);
         let (memory, vcpus) = (size.memory_mib, u64::from(size.vcpus));
         match (taken.memory_free(), taken.vcpus_free()) {
+            _ if mutant::is(Mutant::CapacityIgnored) => None,
             (Some(free), _) if memory > free => Some(Obstacle::Memory { needs: memory, free }),
             (_, Some(free)) if vcpus > free => Some(Obstacle::Vcpus { needs: vcpus, free }),
             _ => None,

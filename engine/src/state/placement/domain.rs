@@ -6,6 +6,7 @@
 //! member without a number comes last: in the original it came first with one of its two engines and last with the other.
 
 use super::super::State;
+use crate::mutant::{self, Mutant};
 use belay_config::model::{Cluster, FailoverDomain, Vm};
 use belay_proto::NodeId;
 use std::cmp::Reverse;
@@ -82,7 +83,9 @@ impl State {
     /// Whether the configuration allows the service on this member.
     #[must_use]
     pub fn legal(&self, vm: &Vm, node: NodeId) -> bool {
-        self.config.as_ref().is_some_and(|config| config.nodes.contains_key(&node) && permits(config, vm, node))
+        self.config.as_ref().is_some_and(|config| {
+            config.nodes.contains_key(&node) && (permits(config, vm, node) || mutant::is(Mutant::DomainIgnored))
+        })
     }
 
     /// How good a host is for a service, given where it is and which hosts can be had.

@@ -8,6 +8,7 @@ use super::super::State;
 use super::super::member::{NodeRecord, Standing};
 use super::super::service::{Phase, ServiceRecord, Wanted};
 use super::{Place, wait};
+use crate::mutant::{self, Mutant};
 use belay_config::model::Vm;
 use belay_proto::{Code, NodeId, NodeMode, Span, Timestamp};
 
@@ -49,6 +50,9 @@ impl State {
             let there = self.nodes.get(id).is_some_and(NodeRecord::in_view);
             return Some(wait(if there { Code::Again } else { Code::Fencing }, reason));
         }
+        if mutant::is(Mutant::SuspectsIgnored) {
+            return None;
+        }
         // With one suspect it may be started there: that host's libvirt refuses a second copy. With two it may not.
         let alone = record.suspects.len() == 1;
         let stuck = record.suspects.iter().find(|id| !alone || !self.nodes.get(id).is_some_and(|n| n.takes_services()));
@@ -63,7 +67,7 @@ impl State {
     fn other_half(&self, id: NodeId, node: &NodeRecord) -> Option<String> {
         let absent = matches!(node.standing, Standing::Lost { .. } | Standing::Left { stopped: false });
         let two_node = self.config.as_ref().is_some_and(|config| config.two_node && config.nodes.contains_key(&id));
-        (two_node && absent).then(|| {
+        (two_node && absent && !mutant::is(Mutant::TwoNodeBothStart)).then(|| {
             format!(
                 "{} may be quorate by itself and start it too, until it is back or proven to be down",
                 self.node_name(id)

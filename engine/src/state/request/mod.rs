@@ -13,6 +13,7 @@ mod stop;
 use super::State;
 use super::history::{Cause, event};
 use super::service::{AfterStop, Phase, ServiceRecord};
+use crate::mutant::{self, Mutant};
 use belay_proto::control::Verdict;
 use belay_proto::entry::Request;
 use belay_proto::history::{EventKind, HistoryEvent, Severity};
@@ -77,7 +78,7 @@ pub(crate) fn prune(requests: &mut BTreeMap<RequestId, RequestRecord>, now: Time
 impl State {
     /// Somebody asks for something.
     pub(crate) fn apply_request(&mut self, via: NodeId, id: &RequestId, by: &str, request: &Request) {
-        if self.requests.contains_key(id) {
+        if self.requests.contains_key(id) && !mutant::is(Mutant::RepeatedRequestRunsAgain) {
             return;
         }
         let asked = RequestRecord {
