@@ -3,7 +3,7 @@
 use super::State;
 use super::member::{NodeRecord, Standing};
 use super::service::{Phase, Rival, ServiceRecord};
-use belay_proto::control::{Copy, CopyFate, MemberState, MemberStatus, ServiceStatus, WhyReply};
+use belay_proto::control::{Copy, CopyFate, HostVerdict, MemberState, MemberStatus, ServiceStatus, WhyReply};
 use belay_proto::entry::GoneReason;
 use belay_proto::{NodeId, ServiceName};
 
@@ -73,7 +73,9 @@ impl State {
     #[must_use]
     pub fn why(&self, name: &ServiceName) -> Option<WhyReply> {
         let record = self.services.get(name)?;
-        Some(WhyReply { service: self.service_status(name, record), chain: record.chain.clone() })
+        let verdicts = self.verdicts(name).map(|verdicts| verdicts.hosts).unwrap_or_default();
+        let hosts = verdicts.into_iter().map(|host| HostVerdict { node: host.node, obstacle: host.reason }).collect();
+        Some(WhyReply { service: self.service_status(name, record), chain: record.chain.clone(), hosts })
     }
 
     /// What needs a person, most urgent first.

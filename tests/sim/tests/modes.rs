@@ -1,4 +1,5 @@
 //! Stories of turns and limits, of hosts in maintenance and standby, and of disarmed times.
+#![allow(clippy::unwrap_used)] // The tests' own tools stop a test that cannot go on.
 
 use belay_engine::state::member::Standing;
 use belay_engine::state::migration::MigrationStage;
