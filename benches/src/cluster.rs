@@ -15,12 +15,16 @@ pub struct Size {
     pub vms: u32,
     /// VMs on the last host; the others share the rest evenly.
     pub on_last: u32,
+    /// Whether hosts and VMs have sizes, and VMs rules among each other.
+    pub rules: bool,
 }
 
 /// Three hosts, five VMs: the guide's cluster.
-pub const SMALL: Size = Size { hosts: 3, vms: 5, on_last: 2 };
+pub const SMALL: Size = Size { hosts: 3, vms: 5, on_last: 2, rules: false };
 /// Sixteen hosts, 10,000 VMs, a thousand of them on the host that will be lost.
-pub const LARGE: Size = Size { hosts: 16, vms: 10_000, on_last: 1_000 };
+pub const LARGE: Size = Size { hosts: 16, vms: 10_000, on_last: 1_000, rules: false };
+/// The same, with memory, CPUs and affinities to mind.
+pub const RULED: Size = Size { rules: true, ..LARGE };
 
 /// Makes entries for one state, with ever later times.
 #[derive(Clone, Debug)]
@@ -53,8 +57,9 @@ pub fn cluster_conf(size: Size) -> String {
     for id in 1..=size.hosts {
         let _ = writeln!(
             text,
-            "<clusternode name=\"node{id}\" nodeid=\"{id}\"><fence><method name=\"power\"><device name=\"bmc{id}\"/>\
-             </method></fence></clusternode>"
+            "<clusternode name=\"node{id}\" nodeid=\"{id}\"{}><fence><method name=\"power\"><device name=\"bmc{id}\"/>\
+             </method></fence></clusternode>",
+            if size.rules { " memory=\"900000\" cpus=\"256\"" } else { "" }
         );
     }
     text += "</clusternodes>\n<fencedevices>\n";
@@ -65,14 +70,32 @@ pub fn cluster_conf(size: Size) -> String {
         );
     }
     text += "</fencedevices>\n<rm>\n";
+    text += &placement(size);
     for number in 0..size.vms {
         let _ = writeln!(
             text,
-            "<vm name=\"{}\" path=\"/var/lib/libvirt/images/xml_defs/\" recovery=\"restart\"/>",
-            vm(number)
+            "<vm name=\"{}\" path=\"/var/lib/libvirt/images/xml_defs/\" recovery=\"restart\"{}/>",
+            vm(number),
+            if size.rules { " memory=\"1024\" vcpus=\"2\"" } else { "" }
         );
     }
     text + "</rm>\n</cluster>\n"
+}
+
+/// The limits, which let everything start at once: what is measured is how places are found. With rules, each VM of the
+/// last host is in one: half of them apart from a VM of another host, the others together in pairs.
+fn placement(size: Size) -> String {
+    let mut text = String::from("<placement max_starts=\"10000\" cpu_ratio=\"8\">\n");
+    let half = size.on_last / 2;
+    for number in 0..if size.rules { half } else { 0 } {
+        let (one, other) = (vm(number), vm(size.on_last + number));
+        let _ = writeln!(text, "<anti-affinity name=\"apart{number}\" vms=\"{one} {other}\" required=\"1\"/>");
+        let (one, other) = (vm(half + number / 2 * 2), vm(half + number / 2 * 2 + 1));
+        if number % 2 == 0 {
+            let _ = writeln!(text, "<affinity name=\"pair{number}\" vms=\"{one} {other}\" required=\"1\"/>");
+        }
+    }
+    text + "</placement>\n"
 }
 
 impl Cluster {
@@ -182,7 +205,7 @@ mod tests {
 
     #[test]
     fn what_the_lost_host_ran_and_nothing_else_gets_a_new_place() {
-        let mut cluster = Cluster::running(Size { hosts: 4, vms: 40, on_last: 10 });
+        let mut cluster = Cluster::running(Size { hosts: 4, vms: 40, on_last: 10, rules: false });
         cluster.lose_last();
         assert_eq!(cluster.starting(), 0, "nothing before the proof");
         cluster.last_is_fenced();

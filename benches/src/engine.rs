@@ -1,6 +1,6 @@
 //! The engine alone: single entries, a lost host with a thousand VMs, snapshots, and what is derived for a host.
 
-use crate::cluster::{Cluster, LARGE, SMALL};
+use crate::cluster::{Cluster, LARGE, RULED, SMALL};
 use crate::ring_of_one::RingOfOne;
 use crate::sample::Sample;
 use crate::table::Table;
@@ -15,7 +15,8 @@ pub fn measure(table: &mut Table) {
     let small = Cluster::running(SMALL);
     let large = Cluster::running(LARGE);
     single_entries(table, &small, &large);
-    lost_host(table, &large);
+    lost_host(table, &large, "16 hosts");
+    lost_host(table, &Cluster::running(RULED), "16 hosts, capacity and affinity on");
     derived(table, &large);
     snapshots(table, &large);
     whole_node(table, &small, &large);
@@ -40,7 +41,7 @@ fn single_entries(table: &mut Table, small: &Cluster, large: &Cluster) {
     }
 }
 
-fn lost_host(table: &mut Table, large: &Cluster) {
+fn lost_host(table: &mut Table, large: &Cluster, words: &str) {
     let sample = Sample::of(
         20,
         || large.clone(),
@@ -53,8 +54,8 @@ fn lost_host(table: &mut Table, large: &Cluster) {
     cluster.lose_last();
     cluster.last_is_fenced();
     assert_eq!(cluster.starting(), LARGE.on_last as usize, "not all VMs of the lost host got a place");
-    let what = "engine: a host with 1,000 of 10,000 VMs lost and fenced, 16 hosts: all new places decided";
-    table.time(what, &sample, Some(Duration::from_millis(50)));
+    let what = format!("engine: a host with 1,000 of 10,000 VMs lost and fenced, {words}: all new places decided");
+    table.time(&what, &sample, Some(Duration::from_millis(50)));
 }
 
 fn derived(table: &mut Table, large: &Cluster) {

@@ -244,6 +244,18 @@ pub struct WhyReply {
     pub service: ServiceStatus,
     /// The chain from the first cause to the present state, oldest first.
     pub chain: Vec<HistoryEvent>,
+    /// What speaks for and against each host as its place, ascending by node.
+    #[serde(default)]
+    pub hosts: Vec<HostVerdict>,
+}
+
+/// What placement says of a host for a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostVerdict {
+    /// Which host.
+    pub node: NodeId,
+    /// What keeps the service from it, in a sentence; empty if nothing does.
+    pub obstacle: String,
 }
 
 /// What `Snapshot` answers.

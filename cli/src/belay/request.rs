@@ -76,7 +76,7 @@ fn wanted(verb: Verb, service: &str, to: Option<&str>, status: &Status) -> Resul
 
 /// A request about all services.
 pub(super) fn about_all(socket: &Path, request: Request, console: &mut Console) -> Result<u8, Trouble> {
-    let (client, status) = ask(socket)?;
+    let (client, status) = ask(socket, console)?;
     carry_out(client, socket, request, Patience::from_environment(), &status, console)
 }
 

@@ -55,6 +55,25 @@ fn chain(reply: &WhyReply, status: &Status, console: &Console) -> String {
         depths.insert(event.id, depth);
         out.push_str(&step(event, depth, console));
     }
+    out.push_str(&places(reply, status));
+    out
+}
+
+/// Where it might run, and what keeps it from the other hosts.
+fn places(reply: &WhyReply, status: &Status) -> String {
+    let names = members_by_id(status);
+    let name = |node| names.get(&node).copied().unwrap_or("an unknown member");
+    let width = reply.hosts.iter().map(|host| name(host.node).chars().count()).max().unwrap_or(0);
+    let mut out = String::new();
+    for (index, host) in reply.hosts.iter().enumerate() {
+        let verdict = match host.obstacle.as_str() {
+            _ if reply.service.owner == Some(host.node) => "it is here".to_owned(),
+            "" => "it could run here".to_owned(),
+            obstacle => format!("no: {obstacle}"),
+        };
+        let heading = if index == 0 { "\nIts places\n" } else { "" };
+        let _ = writeln!(out, "{heading}  {:width$}  {verdict}", name(host.node));
+    }
     out
 }
 

@@ -1,7 +1,7 @@
 //! `belay`'s own commands.
 
 use crate::support::{Daemon, Script, World, alpha, binary, event, run, run_answering, said, verdict};
-use belay_proto::control::{Phase, Status};
+use belay_proto::control::{HostVerdict, Phase, Status};
 use belay_proto::entry::Request;
 use belay_proto::history::{HistoryEvent, Severity};
 use belay_proto::{Code, NodeId};
@@ -58,6 +58,8 @@ fn the_history_is_listed_oldest_first() {
 fn a_chain_of_causes_is_indented() {
     let mut script = Script::new(alpha());
     script.events = history();
+    let verdict = |id, obstacle: &str| HostVerdict { node: NodeId(id), obstacle: obstacle.into() };
+    script.hosts = vec![verdict(1, ""), verdict(2, ""), verdict(3, "node3.example.com is not online")];
     snapshot("belay_why", script.clone(), "belay why vm:guest1");
     snapshot("belay_why_unknown", script, "belay why nosuch");
 }

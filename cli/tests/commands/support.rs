@@ -3,7 +3,7 @@
 
 use belay_cli::console::Console;
 use belay_proto::control::{
-    MemberState, MemberStatus, Phase, ServiceStatus, Status, SubmitParameters, Verdict, WhyReply,
+    HostVerdict, MemberState, MemberStatus, Phase, ServiceStatus, Status, SubmitParameters, Verdict, WhyReply,
 };
 use belay_proto::history::{EventId, EventKind, HistoryEvent, Severity};
 use belay_proto::{Code, Index, NodeId, OwnershipEpoch, ServiceState, Term, Timestamp};
@@ -121,6 +121,8 @@ pub(crate) struct Script {
     pub(crate) status: Status,
     pub(crate) verdict: Verdict,
     pub(crate) events: Vec<HistoryEvent>,
+    /// What speaks against each host.
+    pub(crate) hosts: Vec<HostVerdict>,
     /// The state to rehearse on.
     pub(crate) snapshot: String,
     /// Takes requests and dies before it answers.
@@ -137,6 +139,7 @@ impl Script {
             status,
             verdict: verdict(Code::Success, "", 1),
             events: Vec::new(),
+            hosts: Vec::new(),
             snapshot: String::new(),
             dies: false,
             hangs: false,
@@ -193,7 +196,11 @@ fn answer(
         }
         ControlQuery::Why { service, answer } => {
             let found = script.status.services.iter().find(|s| s.name == service);
-            drop(answer.send(found.map(|s| WhyReply { service: s.clone(), chain: script.events.clone() })));
+            drop(answer.send(found.map(|s| WhyReply {
+                service: s.clone(),
+                chain: script.events.clone(),
+                hosts: script.hosts.clone(),
+            })));
         }
         ControlQuery::Snapshot(answer) => drop(answer.send(script.snapshot.clone())),
         ControlQuery::Events { answer, .. } => drop(answer.send((script.events.clone(), feed.subscribe()))),

@@ -85,13 +85,13 @@ fn replies_are_as_declared() {
     let mut status = status();
     replies("Status", &status).unwrap();
     let mut service = status.services.remove(0);
-    replies("Why", &WhyReply { service: service.clone(), chain: Vec::new() }).unwrap();
+    replies("Why", &WhyReply { service: service.clone(), chain: Vec::new(), hosts: Vec::new() }).unwrap();
     service.waiting = Some("fencing".into());
     service.last_owner = Some(NodeId(2));
     let mut last = event(2, "vm:web1");
     last.cause = Some(EventId { index: Index(1), part: 0 });
     last.node = Some(NodeId(1));
-    replies("Why", &WhyReply { service, chain: vec![last.clone()] }).unwrap();
+    replies("Why", &WhyReply { service, chain: vec![last.clone()], hosts: Vec::new() }).unwrap();
     last.service = None;
     replies("Events", &EventsReply { events: vec![last] }).unwrap();
     replies("Snapshot", &SnapshotReply { snapshot: "a state".into() }).unwrap();

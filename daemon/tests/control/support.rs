@@ -97,7 +97,11 @@ impl Backend {
             ControlQuery::Why { service, answer } => {
                 let status = self.status.lock().unwrap();
                 let found = status.services.iter().find(|known| known.name == service).cloned();
-                drop(answer.send(found.map(|service| WhyReply { service, chain: vec![event(1, "vm:web1")] })));
+                drop(answer.send(found.map(|service| WhyReply {
+                    service,
+                    chain: vec![event(1, "vm:web1")],
+                    hosts: Vec::new(),
+                })));
             }
             ControlQuery::Snapshot(answer) => drop(answer.send("a state".into())),
             ControlQuery::Events { answer, .. } => {

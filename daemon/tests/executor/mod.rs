@@ -23,6 +23,8 @@ pub struct Host {
     pub reports: mpsc::Receiver<What>,
     pub quorate: Arc<AtomicBool>,
     pub assignments: Assignments,
+    /// What was told of sizes, whatever else a test waits for.
+    pub facts: Vec<What>,
 }
 
 impl Host {
@@ -33,7 +35,7 @@ impl Host {
         let asked = Arc::clone(&quorate);
         let (sender, reports) = mpsc::channel(16);
         let executor = VmExecutor::spawn(settings, sender, move || asked.load(Ordering::SeqCst));
-        Self { executor, reports, quorate, assignments: Assignments::default() }
+        Self { executor, reports, quorate, assignments: Assignments::default(), facts: Vec::new() }
     }
 
     /// What the state says of a VM.
@@ -62,14 +64,20 @@ impl Host {
 
     /// The next report in words.
     pub async fn report(&mut self) -> String {
-        let report = timeout(PATIENCE, self.reports.recv()).await.expect("nothing was reported").unwrap();
-        in_words(&report)
+        loop {
+            let report = timeout(PATIENCE, self.reports.recv()).await.expect("nothing was reported").unwrap();
+            if !matches!(report, What::Facts { .. }) {
+                return in_words(&report);
+            }
+            self.facts.push(report);
+        }
     }
 
     /// Fails if anything is reported for so long.
     pub async fn silent_for(&mut self, time: Duration) {
-        if let Ok(report) = timeout(time, self.reports.recv()).await {
-            panic!("unexpected: {report:?}");
+        let end = tokio::time::Instant::now() + time;
+        while let Ok(report) = tokio::time::timeout_at(end, self.reports.recv()).await {
+            assert!(matches!(report, Some(What::Facts { .. })), "unexpected: {report:?}");
         }
     }
 }

@@ -10,7 +10,9 @@ pub struct Settings {
     pub hypervisor: String,
     /// This host's boot, for inventories.
     pub boot: BootId,
-    /// How many starts run at once. Each takes CPU and storage from the others; too many and all run out of time.
+    /// How many starts run at once. The limit that counts is the cluster's own (`max_starts`), which hands out no more; this
+    /// is the net below it, for VMs that all die in one moment: they are restarted in place without waiting for a turn,
+    /// and too many at once would take CPU and storage from each other until all run out of time.
     pub starts_at_once: usize,
     /// How many stops run at once. Guests shut down side by side, but an agent takes only so many calls.
     pub stops_at_once: usize,
@@ -36,7 +38,7 @@ impl Settings {
         Self {
             hypervisor: hypervisor.into(),
             boot,
-            starts_at_once: 8,
+            starts_at_once: 32,
             stops_at_once: 256,
             check_every: Duration::from_secs(30),
             unknown_after: Duration::from_secs(10),

@@ -222,6 +222,8 @@ pub struct Node {
     opened: Index,
     assigned: Option<Assignments>,
     assigned_for: Option<(Index, Index)>,
+    /// When the state wants to be woken, and for which state that was worked out.
+    wake: Option<((History, Index), Option<Timestamp>)>,
     actions: Vec<Action>,
 }
 
@@ -251,6 +253,7 @@ impl Node {
             opened: Index(0),
             assigned: None,
             assigned_for: None,
+            wake: None,
             actions: Vec::new(),
             identity,
             state,
@@ -402,10 +405,11 @@ impl Node {
             return;
         }
         self.assigned_for = Some(key);
-        let assignments = self.state.assignments(self.identity.node, committed);
-        if self.assigned.as_ref() != Some(&assignments) {
-            self.assigned = Some(assignments.clone());
-            self.actions.push(Action::Assign(assignments));
+        let first = self.assigned.is_none();
+        let assigned = self.assigned.get_or_insert_default();
+        let changed = self.state.assign(self.identity.node, committed, assigned);
+        if changed || first {
+            self.actions.push(Action::Assign(assigned.clone()));
         }
     }
 

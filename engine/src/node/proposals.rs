@@ -162,6 +162,19 @@ impl Node {
         }
     }
 
+    /// When the state wants to be woken. Only an entry changes that, and acknowledgements are many times more.
+    fn wake_of_state(&mut self) -> Option<belay_proto::Timestamp> {
+        let key = (self.commit.history(), self.state.index());
+        if let Some((of, at)) = self.wake
+            && of == key
+        {
+            return at;
+        }
+        let at = self.state.wake_at_or_due();
+        self.wake = Some((key, at));
+        at
+    }
+
     /// Signs of life, ticks, and whoever gives no sign of life.
     pub(super) fn keep_time(&mut self, now: Now) {
         if now.mono_ms >= self.heartbeat_due_ms {
@@ -172,7 +185,7 @@ impl Node {
         }
         let mut wake = self.heartbeat_due_ms;
         if self.quorate
-            && let Some(at) = self.state.wake_at_or_due()
+            && let Some(at) = self.wake_of_state()
         {
             let clock = self.clock(now);
             if at <= clock {

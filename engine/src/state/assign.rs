@@ -5,8 +5,8 @@ use super::migration::MigrationStage;
 use super::service::{Phase, Rival, ServiceRecord};
 use super::work::{Assigned, Assignments, FenceWork, VmWork, Work, WorkKind};
 use crate::mutant::{self, Mutant};
-use belay_config::model::Vm;
 use belay_proto::{Index, NodeId, ServiceName};
+use std::collections::BTreeMap;
 
 impl State {
     /// All that a host's executors need: its work as far as `committed` allows, and what it must know to tell news.
@@ -16,55 +16,105 @@ impl State {
     #[must_use]
     pub fn assignments(&self, me: NodeId, committed: Index) -> Assignments {
         let mut assignments = Assignments::default();
-        for (name, record) in &self.services {
-            let vm = self.config.as_ref().and_then(|config| config.vms.get(name));
+        self.assign(me, committed, &mut assignments);
+        assignments
+    }
+
+    /// Brings a host's assignments up to date and tells whether anything in them has changed. One entry changes one of
+    /// ten thousand services, so what is the same is only compared.
+    pub fn assign(&self, me: NodeId, committed: Index, assignments: &mut Assignments) -> bool {
+        let node = self.nodes.get(&me);
+        let rest =
+            (node.is_some_and(|node| node.facts.is_some()), node.filter(|node| node.in_view()).map(|_| self.inquiry));
+        let work: Vec<Work> = self
+            .services
+            .iter()
+            .filter(|(_, record)| record.decided <= committed || mutant::is(Mutant::ActBeforeCommit))
+            .filter_map(|(name, record)| {
+                Some(Work { decided: record.decided, what: self.service_work(me, name, record)? })
+            })
+            .chain(self.fence_work(me).filter(|work| work.decided <= committed))
+            .collect();
+        let mut changed = self.assign_domains(me, &mut assignments.domains);
+        changed |= rest != (assignments.facts_known, assignments.inventory_wanted) || work != assignments.work;
+        (assignments.facts_known, assignments.inventory_wanted) = rest;
+        assignments.work = work;
+        changed
+    }
+
+    fn assign_domains(&self, me: NodeId, domains: &mut BTreeMap<String, Assigned>) -> bool {
+        let mut changed = false;
+        let mut known = domains.iter_mut();
+        let mut alike = true;
+        for (name, record, uri) in self.with_uris() {
+            let Some((_, assigned)) = known.next().filter(|(domain, _)| *domain == name.name()) else {
+                alike = false;
+                break;
+            };
+            let (epoch, state, mine) = (record.epoch, record.phase.shown(), record.phase.owner() == Some(me));
+            if (assigned.epoch, assigned.state, assigned.mine) != (epoch, state, mine) {
+                (assigned.epoch, assigned.state, assigned.mine) = (epoch, state, mine);
+                changed = true;
+            }
+            if assigned.hypervisor_uri.as_ref() != uri {
+                assigned.hypervisor_uri = uri.cloned();
+                changed = true;
+            }
+        }
+        if alike && known.next().is_none() {
+            return changed;
+        }
+        let assigned = |(name, record, uri): (&ServiceName, &ServiceRecord, Option<&String>)| {
             let assigned = Assigned {
                 service: name.clone(),
                 epoch: record.epoch,
                 state: record.phase.shown(),
                 mine: record.phase.owner() == Some(me),
-                hypervisor_uri: vm.and_then(|vm| vm.hypervisor_uri.clone()),
+                hypervisor_uri: uri.cloned(),
             };
-            assignments.domains.insert(name.name().to_owned(), assigned);
-            if let Some(vm) = vm
-                && let Some(what) = self.service_work(me, name, record, vm)
-                && (record.decided <= committed || mutant::is(Mutant::ActBeforeCommit))
-            {
-                assignments.work.push(Work { decided: record.decided, what });
-            }
-        }
-        assignments.work.extend(self.fence_work(me).filter(|work| work.decided <= committed));
-        assignments.facts_known = self.nodes.get(&me).is_some_and(|node| node.facts.is_some());
-        assignments.inventory_wanted = self.nodes.get(&me).filter(|node| node.in_view()).map(|_| self.inquiry);
-        assignments
+            (name.name().to_owned(), assigned)
+        };
+        *domains = self.with_uris().map(assigned).collect();
+        true
     }
 
-    fn service_work(&self, me: NodeId, name: &ServiceName, record: &ServiceRecord, vm: &Vm) -> Option<WorkKind> {
-        let work = || VmWork { service: name.clone(), epoch: record.epoch, vm: vm.clone() };
+    /// All services with the hypervisors they are on. Both maps are in the order of names, and are walked side by side.
+    fn with_uris(&self) -> impl Iterator<Item = (&ServiceName, &ServiceRecord, Option<&String>)> {
+        let mut vms = self.config.iter().flat_map(|config| &config.vms).peekable();
+        self.services.iter().map(move |(name, record)| {
+            while vms.next_if(|(other, _)| *other < name).is_some() {}
+            let vm = vms.peek().filter(|(other, _)| *other == name);
+            (name, record, vm.and_then(|(_, vm)| vm.hypervisor_uri.as_ref()))
+        })
+    }
+
+    fn service_work(&self, me: NodeId, name: &ServiceName, record: &ServiceRecord) -> Option<WorkKind> {
+        // Looked for only where there is work: nearly all services rest.
+        let work = || Some(VmWork { service: name.clone(), epoch: record.epoch, vm: self.vm(name)?.clone() });
         if record.rivals.get(&me) == Some(&Rival::BeingStopped) {
-            return Some(WorkKind::StopStray(work()));
+            return Some(WorkKind::StopStray(work()?));
         }
         // What is only new is told by the inventory that was asked for.
         let asked_for = matches!(record.phase, Phase::Started { .. }) || record.rivals.contains_key(&me);
         if record.sought.contains(&me) && asked_for {
-            return Some(WorkKind::Look(work()));
+            return Some(WorkKind::Look(work()?));
         }
         let rival_asked = record.rivals.values().any(|rival| *rival == Rival::AskingOwner);
         match record.phase {
-            Phase::Starting { owner } if owner == me => Some(WorkKind::Start(work())),
-            Phase::Stopping { owner, .. } if owner == me => Some(WorkKind::Stop(work())),
-            Phase::Started { owner } if owner == me && rival_asked => Some(WorkKind::Look(work())),
+            Phase::Starting { owner } if owner == me => Some(WorkKind::Start(work()?)),
+            Phase::Stopping { owner, .. } if owner == me => Some(WorkKind::Stop(work()?)),
+            Phase::Started { owner } if owner == me && rival_asked => Some(WorkKind::Look(work()?)),
             Phase::Migrating { from, to, stage: MigrationStage::Moving } if from == me => {
-                Some(WorkKind::Migrate { vm: work(), to, to_name: self.node_name(to) })
+                Some(WorkKind::Migrate { vm: work()?, to, to_name: self.node_name(to) })
             }
             Phase::Migrating { from, stage: MigrationStage::Looking { source: None, .. }, .. } if from == me => {
-                Some(WorkKind::Look(work()))
+                Some(WorkKind::Look(work()?))
             }
             // Only when the source has answered: until it does, the VM may still arrive after a look at the target.
             Phase::Migrating { to, stage: MigrationStage::Looking { source, target: None }, .. }
                 if to == me && (source.is_some() || mutant::is(Mutant::MigrationByTargetOnly)) =>
             {
-                Some(WorkKind::Look(work()))
+                Some(WorkKind::Look(work()?))
             }
             _ => None,
         }

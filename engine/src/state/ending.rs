@@ -25,8 +25,8 @@ use belay_proto::history::{EventKind, HistoryEvent, Severity};
 use belay_proto::{NodeId, ServiceName, Span};
 use std::collections::BTreeSet;
 
-/// How long members are waited for that do not say whether they have what is missing: longer than a daemon or an agent
-/// takes to come back. A hypervisor that answers nobody for that long took in no VM either.
+/// How long members in the view are waited for that do not say whether they have what is missing. A hypervisor that
+/// answers nobody for that long took in no VM either.
 const SEEK_PATIENCE: Span = Span::seconds(30);
 
 impl State {
@@ -86,7 +86,7 @@ impl State {
         };
         let seen = HistoryEvent { node: Some(owner), ..event(EventKind::Observation, Severity::Warning, text) };
         self.note_service(name, record, seen, Cause::Root);
-        record.sought = self.who_may_have_taken_it(owner, why);
+        record.sought = self.who_may_have_taken_it(owner);
         record.ended = Some(why);
         record.sought_until = (why == GoneReason::Missing).then(|| self.time + SEEK_PATIENCE);
         record.trouble = Some(trouble.into());
@@ -98,14 +98,9 @@ impl State {
         }
     }
 
-    /// What was migrated runs somewhere, perhaps on a host that is lost. What is only missing has most likely died, and
-    /// waits for those that will answer soon: a daemon that is away from a living host is back within its grace.
-    fn who_may_have_taken_it(&self, owner: NodeId, why: GoneReason) -> BTreeSet<NodeId> {
-        let may = |node: &NodeRecord| match node.standing {
-            Standing::Online | Standing::Leaving { .. } | Standing::Lost { host_alive: true } => true,
-            Standing::Lost { host_alive: false } | Standing::Unknown => why == GoneReason::Migrated,
-            Standing::Down(_) | Standing::Left { .. } => false,
-        };
+    /// All but those that are known to run nothing. A host that is lost may have taken it in before (design S2).
+    fn who_may_have_taken_it(&self, owner: NodeId) -> BTreeSet<NodeId> {
+        let may = |node: &NodeRecord| !matches!(node.standing, Standing::Down(_) | Standing::Left { .. });
         self.nodes.iter().filter(|(id, node)| **id != owner && may(node)).map(|(id, _)| *id).collect()
     }
 
@@ -119,16 +114,17 @@ impl State {
         }
     }
 
-    /// Ends the search for what most likely died, when its time is over.
+    /// Ends the search for what most likely died, when its time is over. Hosts that are lost are not given up: they are
+    /// back or fenced some time.
     pub(crate) fn give_up_seeking(&mut self) {
         let due =
             self.services.iter().filter(|(_, record)| record.sought_until.is_some_and(|until| until <= self.time));
         for name in due.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
             self.with_service(&name, |state, record| {
                 record.sought_until = None;
-                record.sought.clear();
-                if let Phase::Started { owner } = record.phase {
-                    state.nowhere_found(&name, record, owner);
+                let silent = |id: &NodeId| state.nodes.get(id).is_some_and(NodeRecord::in_view);
+                for node in record.sought.iter().copied().filter(silent).collect::<Vec<_>>() {
+                    state.not_found_on(&name, record, node);
                 }
             });
         }

@@ -299,7 +299,14 @@ impl State {
     #[allow(clippy::needless_pass_by_value)]
     pub(super) fn release(&mut self, node: NodeId, proof: FencedProof, words: &str) {
         self.victims.remove(&node);
-        let names: Vec<ServiceName> = self.services.keys().cloned().collect();
+        let concerned = |record: &ServiceRecord| {
+            record.phase.may_run_on(node)
+                || record.rivals.contains_key(&node)
+                || record.suspects.contains(&node)
+                || record.sought.contains(&node)
+        };
+        let of_it = self.services.iter().filter(|(_, record)| concerned(record));
+        let names: Vec<ServiceName> = of_it.map(|(name, _)| name.clone()).collect();
         let text = format!("ran on {}, which {words}", self.node_name(node));
         for name in names {
             self.with_service(&name, |state, record| {

@@ -18,7 +18,10 @@ use super::migration::MigrationStage;
 use super::placement::Place;
 use super::placement::capacity::Board;
 use super::placement::choice::{Obstacle, best};
+use super::placement::domain::permits;
 use super::service::{Phase, Search, ServiceRecord};
+use belay_config::Validated;
+use belay_config::model::Vm;
 use belay_proto::history::EventId;
 use belay_proto::{Code, NodeId, NodeMode, ServiceName, Span, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -198,13 +201,18 @@ impl State {
         Some((if code == Code::Domain { Code::Depend } else { code }, reason))
     }
 
-    /// A service that runs where it belongs is not brought back any more.
+    /// A service that runs where it belongs is not brought back any more, nor one that may not run there: somebody had
+    /// moved it there by hand, or the configuration has changed.
     fn arrive_home(&mut self) {
-        for record in self.services.values_mut() {
+        let config = self.config.as_ref();
+        for (name, record) in &mut self.services {
             let Some(home) = record.home else { continue };
-            let active = self.nodes.get(&home).is_none_or(|node| node.mode == NodeMode::Active);
+            let active = self.nodes.get(&home).is_some_and(|node| node.mode == NodeMode::Active);
             let there = matches!(record.phase, Phase::Started { owner } if owner == home);
-            if active && there || !self.nodes.contains_key(&home) {
+            let vm = config.and_then(|config| config.vms.get(name));
+            let may = |(config, vm): (&Validated, &Vm)| config.nodes.contains_key(&home) && permits(config, vm, home);
+            let legal = config.zip(vm).is_some_and(may);
+            if active && there || !legal {
                 record.home = None;
                 record.moves = Moves { asked: record.moves.asked, ..Moves::default() };
             }

@@ -3,7 +3,7 @@
 use super::State;
 use super::member::{NodeRecord, Standing};
 use super::service::{Phase, Rival, ServiceRecord};
-use belay_proto::control::{Copy, CopyFate, MemberState, MemberStatus, ServiceStatus, WhyReply};
+use belay_proto::control::{Copy, CopyFate, HostVerdict, MemberState, MemberStatus, ServiceStatus, WhyReply};
 use belay_proto::entry::GoneReason;
 use belay_proto::{NodeId, ServiceName};
 
@@ -66,14 +66,16 @@ impl State {
     /// All services, in byte order of their names.
     #[must_use]
     pub fn service_statuses(&self) -> Vec<ServiceStatus> {
-        self.services.iter().map(|(name, record)| service_status(name, record)).collect()
+        self.services.iter().map(|(name, record)| self.service_status(name, record)).collect()
     }
 
     /// How a service came to be in its state.
     #[must_use]
     pub fn why(&self, name: &ServiceName) -> Option<WhyReply> {
         let record = self.services.get(name)?;
-        Some(WhyReply { service: service_status(name, record), chain: record.chain.clone() })
+        let verdicts = self.verdicts(name).map(|verdicts| verdicts.hosts).unwrap_or_default();
+        let hosts = verdicts.into_iter().map(|host| HostVerdict { node: host.node, obstacle: host.reason }).collect();
+        Some(WhyReply { service: self.service_status(name, record), chain: record.chain.clone(), hosts })
     }
 
     /// What needs a person, most urgent first.
@@ -149,23 +151,40 @@ fn copies(record: &ServiceRecord) -> Vec<Copy> {
     record.rivals.iter().map(|(node, rival)| Copy { node: *node, fate: fate(*rival) }).collect()
 }
 
-fn service_status(name: &ServiceName, record: &ServiceRecord) -> ServiceStatus {
-    ServiceStatus {
-        name: name.clone(),
-        state: record.phase.shown(),
-        frozen: record.frozen,
-        partial: false,
-        owner: record.phase.owner(),
-        last_owner: record.last_owner,
-        restarts: u32::try_from(record.restarts.len()).unwrap_or(u32::MAX),
-        transition: record.transition,
-        epoch: record.epoch,
-        waiting: record.waiting.clone().or_else(|| record.trouble.clone()).or_else(|| waits_to_move(record)),
-        copies: copies(record),
-    }
-}
-
 impl State {
+    fn service_status(&self, name: &ServiceName, record: &ServiceRecord) -> ServiceStatus {
+        ServiceStatus {
+            name: name.clone(),
+            state: record.phase.shown(),
+            frozen: record.frozen,
+            partial: false,
+            owner: record.phase.owner(),
+            last_owner: record.last_owner,
+            restarts: u32::try_from(record.restarts.len()).unwrap_or(u32::MAX),
+            transition: record.transition,
+            epoch: record.epoch,
+            waiting: self.waits_for(record),
+            copies: copies(record),
+        }
+    }
+
+    /// What a service waits for, or what is amiss with it.
+    fn waits_for(&self, record: &ServiceRecord) -> Option<String> {
+        let noted = record.waiting.clone().or_else(|| record.trouble.clone());
+        noted.or_else(|| waits_to_move(record)).or_else(|| self.waits_for_owner(record))
+    }
+
+    /// What is under way on a host that is gone ends when its fate is known.
+    fn waits_for_owner(&self, record: &ServiceRecord) -> Option<String> {
+        let (owner, at_work) = (record.phase.owner()?, !record.phase.rests());
+        let node = self.nodes.get(&owner).filter(|node| at_work && !node.in_view())?;
+        let name = self.node_name(owner);
+        Some(match node.standing {
+            Standing::Left { .. } => format!("{name} has left: it has to come back, or be proven to be down"),
+            _ => format!("{name} is lost: it has to come back, or be proven to be down"),
+        })
+    }
+
     /// The number of a member by its name, where the configuration knows it.
     #[must_use]
     pub fn node_id(&self, name: &str) -> Option<NodeId> {

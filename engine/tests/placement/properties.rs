@@ -3,6 +3,7 @@
 use crate::cluster::{Cluster, conf, vm};
 use belay_engine::state::State;
 use belay_engine::state::service::{Phase, ServiceRecord, Wanted};
+use belay_engine::state::work::Assignments;
 use belay_proto::entry::{ENTRY_VERSION, Entry, Request, What};
 use belay_proto::{NodeId, ServiceName};
 use proptest::prelude::*;
@@ -282,6 +283,23 @@ proptest! {
         let entry = Entry { version: ENTRY_VERSION, from: NodeId(1), time, what: What::Tick };
         prop_assert_eq!(read.apply(&entry), state.apply(&entry));
         prop_assert!(read.snapshot() == state.snapshot());
+    }
+
+    #[test]
+    fn what_is_handed_out_bit_by_bit_is_what_would_be_worked_out_anew(plan in plan(), steps in steps()) {
+        let Some(mut cluster) = started(&plan) else { return Ok(()) };
+        let mut handed_out: BTreeMap<NodeId, Assignments> = BTreeMap::new();
+        for step in &steps {
+            take(&mut cluster, step);
+            let state = cluster.rehearsal.state();
+            for host in (1..=HOSTS).map(NodeId) {
+                let before = handed_out.entry(host).or_default();
+                let old = before.clone();
+                let changed = state.assign(host, state.index(), before);
+                prop_assert!(*before == state.assignments(host, state.index()));
+                prop_assert_eq!(changed, *before != old);
+            }
+        }
     }
 
     #[test]

@@ -157,6 +157,36 @@ fn a_second_copy_that_is_being_destroyed_is_waited_for_before_its_owners_is_rest
 }
 
 #[test]
+fn a_copy_that_may_be_left_elsewhere_is_waited_for_before_one_is_restarted_in_place() {
+    use belay_proto::entry::{Seen, What};
+    let mut cluster = Cluster::new().started_on(ONE);
+    cluster.ask(Request::Disable { service: a() });
+    cluster.stop_fails(ONE);
+    cluster.ask(Request::Disable { service: a() });
+    cluster.stop_fails(ONE);
+    cluster.view(&[TWO, THREE]);
+    cluster.ask_on(TWO, Request::Enable { service: a(), target: None, by_domain: false });
+    assert_eq!(cluster.does(), "waits");
+    let epoch = cluster.record().epoch;
+    cluster.apply(TWO, What::Observation { service: a(), epoch, seen: Seen::Running });
+    assert_eq!(cluster.does(), "started node2", "somebody started it there by hand");
+    cluster.dies(TWO);
+    assert_eq!(cluster.does(), "waits", "node1, which is lost, may have the copy that could not be stopped");
+    cluster.pass(10).fenced(ONE, 1);
+    assert_eq!(cluster.does(), "starting node2");
+}
+
+#[test]
+fn what_a_lost_host_has_to_stop_says_what_it_waits_for() {
+    let mut cluster = Cluster::new().started_on(TWO);
+    cluster.ask(Request::Disable { service: a() });
+    assert_eq!(cluster.state.service_statuses()[0].waiting, None);
+    cluster.view(&[ONE, THREE]);
+    let waiting = cluster.state.service_statuses()[0].waiting.clone().unwrap();
+    assert_eq!(waiting, "node2 is lost: it has to come back, or be proven to be down");
+}
+
+#[test]
 fn a_late_report_of_an_earlier_decision_changes_nothing() {
     use belay_proto::entry::What;
     let mut cluster = Cluster::new().started_on(ONE);

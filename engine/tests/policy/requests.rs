@@ -154,6 +154,30 @@ fn a_service_that_does_not_exist_has_one_answer_to_everything() {
 }
 
 #[test]
+fn without_quorum_every_request_is_refused_at_once_and_nothing_is_proposed() {
+    use belay_engine::node::{Action, Event, Identity, Node, Now};
+    let identity = Identity {
+        node: ONE,
+        boot: "boot".parse().unwrap(),
+        incarnation: belay_proto::Incarnation(1),
+        software: "test".into(),
+    };
+    let now = Now { mono_ms: 0, wall: belay_proto::Timestamp(1000) };
+    let all = requests(&a()).into_iter().chain([("-l", Request::Lock {}), ("-u", Request::Unlock {})]);
+    for (letters, request) in all {
+        let mut node = Node::new(identity.clone(), Cluster::new().started_on(ONE).state, now);
+        let id: belay_proto::RequestId = "r".parse().unwrap();
+        let actions = node.step(now, Event::Submit { id, by: "root".into(), request });
+        let told = actions.iter().find_map(|action| match action {
+            Action::Reply { verdict, .. } => Some(verdict.code),
+            _ => None,
+        });
+        assert_eq!(told, Some(Code::Quorum), "{letters}");
+        assert!(!actions.iter().any(|action| matches!(action, Action::Propose(_))), "{letters}");
+    }
+}
+
+#[test]
 fn a_member_that_is_lost_or_was_never_there_is_no_target() {
     for target in [THREE, NodeId(9)] {
         for (of, request) in [

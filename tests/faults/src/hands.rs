@@ -123,6 +123,15 @@ impl Cluster {
         Ok(())
     }
 
+    /// Lets everything of a host go on that was stopped where it stood.
+    pub fn wake(&self, host: u32) {
+        let folder = self.run.host(host).dir;
+        for pid in process::all().into_iter().filter(|pid| process::carries(*pid, &folder)) {
+            // What has died meanwhile needs no waking.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGCONT);
+        }
+    }
+
     /// `systemctl stop belayd`, without waiting for it.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod cluster;
 mod configuration;
 mod folder;
 mod hands;
+pub mod scenario;
 mod waiting;
 
 pub use cluster::Cluster;

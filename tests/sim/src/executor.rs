@@ -16,10 +16,10 @@ use std::collections::BTreeMap;
 /// The hypervisor of every simulated host.
 const HYPERVISOR: &str = "sim:///system";
 
-/// How big every simulated host is: there is room for all VMs on each.
+/// How big every simulated host says that it is, where its configuration says nothing else.
 const HOST: HostFacts = HostFacts { memory_mib: 65_536, cpus: 16 };
-/// How big every simulated VM is.
-pub(crate) const GUEST: Size = Size { memory_mib: 1024, vcpus: 1 };
+/// How big every simulated VM is that the configuration gives no size: there is always room for it.
+pub(crate) const GUEST: Size = Size { memory_mib: 1, vcpus: 1 };
 
 #[derive(Debug)]
 pub(crate) enum ExecEv {

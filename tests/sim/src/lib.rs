@@ -1,4 +1,4 @@
-//! Whole clusters in one thread: the real nodes of the engine on a simulated ring, with simulated disks, hypervisors,
+//! Whole clusters in one thread: the daemon's own nodes and drivers on a simulated ring, with simulated disks, hypervisors,
 //! fence devices and people, where a seed decides everything that goes wrong.
 //!
 //! ```text
@@ -6,7 +6,7 @@
 //!  chaos, ───► │ power, freezing, splits │ ring: order, views, quorum │ disks │ hypervisors  │
 //!  admins      └──────────┬──────────────┴──────────┬─────────────────┴───┬───┴──────┬──────┘
 //!                         ▼                         ▼                     ▼          ▼
-//!                  belay_engine::node::Node, one a daemon; executors modelled on the daemon's
+//!                  one a daemon: belay_engine::node::Node, belay_driver::vm::VmDriver, belay_driver::fence::FenceDriver
 //!                         └────────────► truth: the promises of the design, after every step
 //! ```
 //!

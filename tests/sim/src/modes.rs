@@ -5,6 +5,7 @@ use crate::rng::Rng;
 use crate::sim::Sim;
 use crate::truth::Asked;
 use belay_engine::state::State;
+use belay_engine::state::moves::MoveWait;
 use belay_engine::state::service::{Phase, ServiceRecord};
 use belay_proto::entry::Request;
 use belay_proto::{Code, NodeId, NodeMode, RequestId, ServiceName, Span};
@@ -113,13 +114,16 @@ impl Sim {
     /// What is not yet as the modes of the hosts want it.
     pub(crate) fn mode_amiss(&self, state: &State, name: &ServiceName, record: &ServiceRecord) -> Option<String> {
         let Phase::Started { owner } = record.phase else { return None };
-        if record.frozen {
+        // What is in its way is named; it will go when that has gone.
+        if record.frozen || matches!(record.moves.waits, Some(MoveWait::Blocked(_))) {
             return None;
         }
         let takes = |node: NodeId| state.node(node).is_some_and(|node| node.mode == NodeMode::Active);
         let home = record.home.filter(|home| *home != owner && takes(*home));
-        if let Some(home) = home {
-            return Some(format!("{name} is not brought back to node{home}"));
+        // What cannot be there now, and says why, is where it should be.
+        let named = matches!(record.moves.waits, Some(MoveWait::Blocked(_)));
+        if let Some(home) = home.filter(|_| !named) {
+            return Some(format!("{name} is not brought back to node{home}: {:?}", record.moves.waits));
         }
         let elsewhere = self.ids().into_iter().any(|node| takes(node) && self.allowed(name, node));
         (!takes(owner) && elsewhere).then(|| format!("{name} is still on node{owner}, which is to be empty"))

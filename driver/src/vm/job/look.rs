@@ -1,9 +1,9 @@
 //! Looking: asks until it is known whether the domain runs, or nobody wants to know any more.
 
+use super::cancel::Cancelling;
 use super::desk::{Core, Desk, WAITS};
 use super::{DROPPED, End, Input, Pauses};
 use crate::Moment;
-use belay_proto::agent::CallKind;
 use belay_proto::entry::WorkOutcome;
 
 /// What a look showed.
@@ -57,7 +57,7 @@ pub(super) enum Look {
     /// For its turn.
     Waits,
     /// Ends a migration that may still be under way: what is seen now is to hold a moment later.
-    Cancels,
+    Cancels(Cancelling),
     Looks(Looking),
 }
 
@@ -65,16 +65,20 @@ impl Look {
     pub(super) fn step(&mut self, core: &mut Core, desk: &mut Desk<'_>, input: Input) -> Option<End> {
         match (&mut *self, input) {
             (Self::Waits, _) if core.task.migrates => {
-                *self = Self::Cancels;
-                core.ask(desk, CallKind::CancelMigration { name: core.domain() }, desk.settings.list_within);
+                *self = Self::Cancels(Cancelling::begin(core, desk));
                 WAITS
             }
-            // Whether there was one to cancel, or nobody who could, the look comes next.
-            (Self::Waits, _) | (Self::Cancels, Input::Reply(_)) => {
+            (Self::Cancels(_), Input::GoOn) if !core.wanted() => Some(DROPPED),
+            (Self::Cancels(cancelling), input) => {
+                if cancelling.step(core, desk, input) {
+                    *self = Self::Looks(Looking::begin(core, desk, None));
+                }
+                WAITS
+            }
+            (Self::Waits, _) => {
                 *self = Self::Looks(Looking::begin(core, desk, None));
                 WAITS
             }
-            (Self::Cancels, Input::GoOn) => WAITS,
             (Self::Looks(looking), input) => Some(match looking.step(core, desk, input)? {
                 Sight::Running(pid) => (Some(WorkOutcome::Looked { running: true }), pid),
                 Sight::Absent => (Some(WorkOutcome::Looked { running: false }), None),

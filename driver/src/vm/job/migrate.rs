@@ -1,6 +1,7 @@
 //! Migrating: asks libvirt to move the domain and reports that it ended, however it did. Whether the domain moved is
 //! found out by looking at both ends, which is not this job's business (design S10).
 
+use super::cancel::Cancelling;
 use super::desk::{Core, Desk, WAITS};
 use super::{DROPPED, End, Input, Standing, Wait};
 use crate::Moment;
@@ -34,8 +35,7 @@ enum Stage {
     Moves(Moving),
     /// The call failed, which does not say that nothing moves: the agent that drove it may be gone and the migration not,
     /// and one that was begun before this daemon came makes it fail too. What is reported as ended must not move on.
-    WaitsToCancel(String, Moment),
-    Cancels(String),
+    Cancels(Cancelling, String),
 }
 
 /// The call, and its cancellation when time is over or other work needs the domain. The call's own deadline lies later,
@@ -73,20 +73,18 @@ impl Migrate {
             (Stage::Moves(_), Input::Reply(Reply::NotQuorate)) => Some(DROPPED),
             (Stage::Moves(_), Input::Reply(reply)) => match moved(reply) {
                 Ok(()) => Some(ended(true, String::new())),
-                Err(fault) => self.failed(core, desk, fault.message),
+                Err(fault) => {
+                    self.0 = Stage::Cancels(Cancelling::begin(core, desk), fault.message);
+                    WAITS
+                }
             },
             (Stage::Moves(moving), Input::GoOn) => {
                 moving.goes_on(core, desk);
                 WAITS
             }
-            (Stage::WaitsToCancel(_, until), _) if !desk.agent_up && desk.now < *until => WAITS,
-            (Stage::WaitsToCancel(reason, _), _) => {
-                let reason = std::mem::take(reason);
-                self.cancels(core, desk, reason)
+            (Stage::Cancels(cancelling, reason), input) => {
+                cancelling.step(core, desk, input).then(|| ended(false, std::mem::take(reason)))
             }
-            // Best effort: there may be none.
-            (Stage::Cancels(reason), Input::Reply(_)) => Some(ended(false, std::mem::take(reason))),
-            (Stage::Cancels(_), Input::GoOn) => WAITS,
         }
     }
 
@@ -104,22 +102,6 @@ impl Migrate {
         };
         core.ask_with_quorum(desk, what, limit + desk.settings.slack);
         self.0 = Stage::Moves(Moving { cancel_at: desk.now + limit, cancelling: None, superseded: false });
-        WAITS
-    }
-
-    fn failed(&mut self, core: &mut Core, desk: &mut Desk<'_>, reason: String) -> Option<End> {
-        if desk.agent_up {
-            return self.cancels(core, desk, reason);
-        }
-        let until = desk.now + desk.settings.slack;
-        self.0 = Stage::WaitsToCancel(reason, until);
-        core.wait = Wait::Agent(until);
-        WAITS
-    }
-
-    fn cancels(&mut self, core: &mut Core, desk: &mut Desk<'_>, reason: String) -> Option<End> {
-        self.0 = Stage::Cancels(reason);
-        core.ask(desk, CallKind::CancelMigration { name: core.domain() }, desk.settings.list_within);
         WAITS
     }
 

@@ -3,6 +3,7 @@
 //! A job asks its agent, waits, and asks again until it knows how the work ended. Where it cannot know and the work is
 //! not wanted any more, it ends without an outcome: whatever comes next looks for itself.
 
+mod cancel;
 mod desk;
 mod look;
 mod migrate;

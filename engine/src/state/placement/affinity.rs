@@ -10,6 +10,7 @@ use super::super::service::{Phase, ServiceRecord, Wanted};
 use super::capacity::{Board, size_of};
 use super::choice::Obstacle;
 use super::domain::permits;
+use super::rules::Ties;
 use belay_config::model::{Affinity, Vm};
 use belay_proto::{NodeId, ServiceName};
 
@@ -26,30 +27,33 @@ impl State {
     }
 
     /// The required rule that a service would break on a host.
-    pub(crate) fn broken_rule(&self, name: &ServiceName, node: NodeId, board: &Board) -> Option<Obstacle> {
-        if let Some(block) = self.rules.block(name)
+    pub(crate) fn broken_rule(&self, ties: Ties<'_>, node: NodeId, board: &Board) -> Option<Obstacle> {
+        if let Some(block) = ties.block
             && let Some((other, _)) = board.of_block(block).find(|(other, _)| *other != node)
         {
             return Some(Obstacle::Together(other));
         }
-        let rules = self.rules.concerning(name).iter().copied();
-        let mut strict = rules.filter(|rule| self.affinity(*rule).is_some_and(|rule| rule.required && !rule.together));
+        let mut strict = ties
+            .rules
+            .iter()
+            .copied()
+            .filter(|rule| self.affinity(*rule).is_some_and(|rule| rule.required && !rule.together));
         strict.find(|rule| board.of_rule(*rule).any(|(other, _)| other == node)).map(Obstacle::Apart)
     }
 
     /// How many VMs are where a preferred rule would rather not have them, if the service were on this host.
-    pub(crate) fn broken_preferences(&self, name: &ServiceName, node: NodeId, board: &Board) -> u32 {
+    pub(crate) fn broken_preferences(&self, ties: Ties<'_>, node: NodeId, board: &Board) -> u32 {
         let broken = |number: &usize| {
             let rule = self.affinity(*number)?;
             let wrong = |other: &NodeId| (*other == node) != rule.together;
             Some(board.of_rule(*number).filter(|(other, _)| wrong(other)).map(|(_, count)| count).sum::<u32>())
         };
-        self.rules.concerning(name).iter().filter_map(broken).sum()
+        ties.rules.iter().filter_map(broken).sum()
     }
 
     /// The VMs that wait for a place and must be where this one goes, if none of its block has a place yet.
     pub(crate) fn followers(&self, name: &ServiceName, board: &Board) -> Vec<Follower<'_>> {
-        let Some(block) = self.rules.block(name) else { return Vec::new() };
+        let Some(block) = self.rules.ties(name).block else { return Vec::new() };
         if board.of_block(block).next().is_some() {
             return Vec::new();
         }
@@ -88,7 +92,8 @@ impl State {
         taken.memory_free().is_some_and(|free| memory > free)
             || taken.vcpus_free().is_some_and(|free| vcpus > free)
             || all().any(|(name, vm, _)| {
-                !config.is_some_and(|config| permits(config, vm, node)) || self.broken_rule(name, node, board).is_some()
+                !config.is_some_and(|config| permits(config, vm, node))
+                    || self.broken_rule(self.rules.ties(name), node, board).is_some()
             })
     }
 

@@ -118,10 +118,11 @@ impl Board {
     }
 
     fn each_counter(&mut self, rules: &Rules, name: &ServiceName, mut change: impl FnMut(&mut BTreeMap<NodeId, u32>)) {
-        for rule in rules.concerning(name) {
+        let ties = rules.ties(name);
+        for rule in ties.rules {
             self.rules.get_mut(*rule).into_iter().for_each(&mut change);
         }
-        let block = rules.block(name).and_then(|block| self.blocks.get_mut(block));
+        let block = ties.block.and_then(|block| self.blocks.get_mut(block));
         block.into_iter().for_each(&mut change);
     }
 

@@ -10,6 +10,7 @@ use super::super::member::Standing;
 use super::super::service::ServiceRecord;
 use super::capacity::{Board, size_of};
 use super::domain::Preference;
+use super::rules::Ties;
 use crate::mutant::{self, Mutant};
 use belay_config::model::Vm;
 use belay_proto::{Code, NodeId, NodeMode, ServiceName};
@@ -97,11 +98,12 @@ impl State {
     /// Weighs every host for a service that is not on the board.
     pub(crate) fn weigh(&self, name: &ServiceName, record: &ServiceRecord, vm: &Vm, board: &Board) -> Vec<Weighed> {
         let followers = self.followers(name, board);
+        let ties = self.rules.ties(name);
         let owner = record.phase.owner();
         self.nodes
             .keys()
             .map(|node| {
-                let obstacle = self.obstacle(name, record, vm, *node, board);
+                let obstacle = self.obstacle_with(ties, record, vm, *node, board);
                 let taken = board.at(*node);
                 // Nobody asks for the rank of a host that is out of the question.
                 let splits = obstacle.is_none() && self.splits(name, vm, record, &followers, *node, board);
@@ -109,7 +111,7 @@ impl State {
                     record.search.avoid == Some(*node),
                     splits,
                     Reverse(self.preference(vm, *node, owner)),
-                    self.broken_preferences(name, *node, board),
+                    self.broken_preferences(ties, *node, board),
                     taken.vms,
                     taken.memory_mib,
                 );
@@ -127,6 +129,17 @@ impl State {
         node: NodeId,
         board: &Board,
     ) -> Option<Obstacle> {
+        self.obstacle_with(self.rules.ties(name), record, vm, node, board)
+    }
+
+    fn obstacle_with(
+        &self,
+        ties: Ties<'_>,
+        record: &ServiceRecord,
+        vm: &Vm,
+        node: NodeId,
+        board: &Board,
+    ) -> Option<Obstacle> {
         self.unavailable(node)
             .or_else(|| (!self.legal(vm, node)).then_some(Obstacle::Domain))
             .or_else(|| {
@@ -134,7 +147,7 @@ impl State {
                 suspect.filter(|_| !mutant::is(Mutant::SuspectsIgnored)).map(|id| Obstacle::Suspect(*id))
             })
             .or_else(|| record.search.tried.contains(&node).then_some(Obstacle::Tried))
-            .or_else(|| self.no_room(name, record, vm, node, board))
+            .or_else(|| self.no_room(ties, record, vm, node, board))
     }
 
     fn unavailable(&self, node: NodeId) -> Option<Obstacle> {
@@ -153,7 +166,7 @@ impl State {
     /// What speaks against a host because of what is on it.
     fn no_room(
         &self,
-        name: &ServiceName,
+        ties: Ties<'_>,
         record: &ServiceRecord,
         vm: &Vm,
         node: NodeId,
@@ -166,7 +179,7 @@ impl State {
         if taken.exclusive > 0 {
             return Some(Obstacle::Exclusive);
         }
-        if let Some(rule) = self.broken_rule(name, node, board) {
+        if let Some(rule) = self.broken_rule(ties, node, board) {
             return Some(rule);
         }
         let size = size_of(Some(vm), record);

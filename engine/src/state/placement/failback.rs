@@ -7,12 +7,12 @@
 
 use super::super::State;
 use super::super::history::{Cause, event};
-use super::super::member::{NodeRecord, Standing};
+use super::super::member::Standing;
 use super::super::migration::MigrationStage;
 use super::super::service::{Phase, ServiceRecord};
-use super::capacity::Board;
 use belay_proto::history::{EventKind, Severity};
 use belay_proto::{NodeId, ServiceName};
+use std::cmp::Reverse;
 
 /// A running service that would be better off on another host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,62 +75,67 @@ impl State {
         self.legal(vm, to) && self.preference(vm, to, Some(at)) > self.preference(vm, at, Some(at))
     }
 
-    /// The moves to better hosts that could begin now, the most important service first. Each is looked at by itself:
-    /// when one has begun, the others have to be asked for anew.
+    /// The running services that would be better off on a host that has come since they were placed, the most important
+    /// first, and where to. Whether there is room is another question.
     #[must_use]
-    pub fn wished_moves(&self, board: &Board) -> Vec<Move> {
+    pub fn wished_moves(&self) -> Vec<Move> {
         if self.locked || self.disarmed.is_some() {
             return Vec::new();
         }
-        let mut moves: Vec<(u32, Move)> =
-            self.services.iter().filter_map(|(name, record)| self.wished_move(name, record, board)).collect();
+        let mut moves: Vec<(u32, Move)> = self
+            .services
+            .iter()
+            .filter(|(_, record)| !record.drawn_to.is_empty())
+            .flat_map(|(name, record)| self.better_hosts(name, record))
+            .collect();
+        // Each service's better hosts stay in their order.
         moves.sort_by(|one, other| (one.0, &one.1.service).cmp(&(other.0, &other.1.service)));
         moves.into_iter().map(|(_, wished)| wished).collect()
     }
 
-    fn wished_move(&self, name: &ServiceName, record: &ServiceRecord, board: &Board) -> Option<(u32, Move)> {
-        let Phase::Started { owner } = record.phase else { return None };
+    /// Where a service would be better off, the best first.
+    fn better_hosts(&self, name: &ServiceName, record: &ServiceRecord) -> Vec<(u32, Move)> {
+        let (Phase::Started { owner: from }, Some(vm)) = (&record.phase, self.vm(name)) else { return Vec::new() };
+        let from = *from;
         let busy = record.frozen || record.request.is_some() || !record.rivals.is_empty() || !record.sought.is_empty();
         let alive = record.trouble.is_none() && !record.died_frozen;
-        let there = self.nodes.get(&owner).is_some_and(|node| node.standing == Standing::Online);
-        if record.drawn_to.is_empty() || busy || !alive || !there {
-            return None;
+        let there = self.nodes.get(&from).is_some_and(|node| node.standing == Standing::Online);
+        if busy || !alive || !there {
+            return Vec::new();
         }
-        let vm = self.vm(name)?;
-        let fits = |to: &NodeId| self.is_better(name, owner, *to) && self.has_room_on(name, record, *to, board);
-        let to = record.drawn_to.iter().copied().filter(fits).max_by_key(|to| self.preference(vm, *to, Some(owner)))?;
-        Some((vm.priority, Move { service: name.clone(), from: owner, to }))
+        let mut better: Vec<NodeId> =
+            record.drawn_to.iter().copied().filter(|to| self.is_better(name, from, *to)).collect();
+        better.sort_by_key(|to| (Reverse(self.preference(vm, *to, Some(from))), *to));
+        better.into_iter().map(|to| (vm.priority, Move { service: name.clone(), from, to })).collect()
     }
 
-    /// Whether a running service has room on another host, itself not counted.
-    fn has_room_on(&self, name: &ServiceName, record: &ServiceRecord, to: NodeId, board: &Board) -> bool {
-        let Some(vm) = self.vm(name) else { return false };
-        let mut without = board.clone();
-        without.remove(&self.rules, name, Some(vm), record);
-        self.obstacle(name, record, vm, to, &without).is_none()
-    }
-
-    /// Begins as many wished moves as the limit of migrations lets.
+    /// Begins as many wished moves as there is room for and the limit of migrations lets.
     pub(crate) fn fail_back(&mut self) {
-        if self.services.values().all(|record| record.drawn_to.is_empty()) {
+        let wished = self.wished_moves();
+        if wished.is_empty() {
             return;
         }
+        let mut slots = self.migration_slots();
         let mut board = self.board();
-        for wished in self.wished_moves(&board) {
-            let Some(record) = self.services.get(&wished.service) else { continue };
-            // What began before may have taken the room.
-            if !self.has_room_on(&wished.service, record, wished.to, &board)
-                || !self.migration_slot_free(wished.from, wished.to)
-            {
+        for wished in wished {
+            if !slots.free(wished.from, wished.to) {
                 continue;
             }
             self.with_service(&wished.service, |state, record| {
-                state.move_to_better(&wished, record, &mut board);
+                let name = &wished.service;
+                let Some(vm) = state.vm(name).cloned() else { return };
+                board.remove(&state.rules, name, Some(&vm), record);
+                let still_there = record.phase == Phase::Started { owner: wished.from };
+                if still_there && state.obstacle(name, record, &vm, wished.to, &board).is_none() {
+                    slots.take(wished.from, wished.to);
+                    state.move_to_better(&wished, record);
+                }
+                board.add(&state.rules, name, Some(&vm), record);
             });
         }
     }
 
-    fn move_to_better(&mut self, wished: &Move, record: &mut ServiceRecord, board: &mut Board) {
+    fn move_to_better(&mut self, wished: &Move, record: &mut ServiceRecord) {
         let (name, from, to) = (&wished.service, wished.from, wished.to);
         let (here, there) = (self.node_name(from), self.node_name(to));
         let cause = self.nodes.get(&to).and_then(|node| node.last_event);
@@ -138,19 +143,8 @@ impl State {
         self.note_service(name, record, event(EventKind::Service, Severity::Notice, text), Cause::from(cause));
         let mut others = std::mem::take(&mut record.drawn_to);
         others.remove(&to);
-        let vm = self.vm(name).cloned();
-        board.remove(&self.rules, name, vm.as_ref(), record);
         let phase = Phase::Migrating { from, to, stage: MigrationStage::Moving };
         self.decide(name, record, phase, format!("migrating from {here} to {there}"), Cause::Before);
-        board.add(&self.rules, name, vm.as_ref(), record);
         record.drawn_to = others;
-    }
-}
-
-impl NodeRecord {
-    /// Whether it has become available since the last entry.
-    #[must_use]
-    pub fn just_came(&self) -> bool {
-        self.takes_services() && !self.available
     }
 }

@@ -5,6 +5,15 @@ use belay_config::model::{Affinity, Cluster};
 use belay_proto::ServiceName;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What concerns one VM: looked up once, and held against every host.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ties<'a> {
+    /// Its block.
+    pub(crate) block: Option<usize>,
+    /// The rules it is in, by their place in the configuration, but for those of its block.
+    pub(crate) rules: &'a [usize],
+}
+
 /// What concerns each VM.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Rules {
@@ -52,14 +61,9 @@ impl Rules {
         self.blocks.push(joined);
     }
 
-    /// The rules a VM is in, by their place in the configuration, but for those of its block.
-    pub(crate) fn concerning(&self, vm: &ServiceName) -> &[usize] {
-        self.of.get(vm).map_or(&[], Vec::as_slice)
-    }
-
-    /// The block a VM belongs to.
-    pub(crate) fn block(&self, vm: &ServiceName) -> Option<usize> {
-        self.block_of.get(vm).copied()
+    /// What concerns a VM.
+    pub(crate) fn ties(&self, vm: &ServiceName) -> Ties<'_> {
+        Ties { block: self.block_of.get(vm).copied(), rules: self.of.get(vm).map_or(&[], Vec::as_slice) }
     }
 
     /// The VMs of a block.
@@ -112,6 +116,6 @@ mod tests {
     fn preferences_and_rules_of_distance_make_no_block() {
         let rules = rules(vec![rule(true, false, &["a", "b"]), rule(false, true, &["a", "b"])]);
         let a = ServiceName::vm("a").unwrap();
-        assert_eq!((rules.block(&a), rules.concerning(&a)), (None, &[0, 1][..]));
+        assert_eq!((rules.ties(&a).block, rules.ties(&a).rules), (None, &[0, 1][..]));
     }
 }

@@ -8,6 +8,7 @@ mod configurations;
 mod definitions;
 mod fence_agents;
 mod full_disk;
+mod guests;
 mod hypervisor;
 mod killed_in_the_middle;
 mod whole_cluster;

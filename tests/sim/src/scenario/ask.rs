@@ -158,7 +158,7 @@ fn clusvcadm<'a>(words: impl Iterator<Item = &'a str>, cluster: &Cluster) -> Res
 
 fn belay<'a>(mut words: impl Iterator<Item = &'a str>, cluster: &Cluster) -> Result<Request, Wrong> {
     let verb = words.next().unwrap_or_default();
-    let (mut names, mut reason, mut span) = (Vec::new(), String::new(), None);
+    let (mut names, mut reason, mut span, mut off) = (Vec::new(), String::new(), None, false);
     while let Some(word) = words.next() {
         let value = |found: Option<&'a str>| match found {
             Some(value) => Ok(value),
@@ -166,25 +166,30 @@ fn belay<'a>(mut words: impl Iterator<Item = &'a str>, cluster: &Cluster) -> Res
         };
         match word {
             "--reason" => value(words.next())?.clone_into(&mut reason),
+            "--off" => off = true,
             "--for" => span = value(words.next())?.parse().ok(),
-            _ if word.starts_with('-') => return wrong(format!("'{word}' is not known here"), "use --reason or --for"),
+            _ if word.starts_with('-') => {
+                return wrong(format!("'{word}' is not known here"), "use --reason, --for or --off");
+            }
             name => names.push(name),
         }
     }
     let mode = |mode| match names.as_slice() {
-        [name] => Ok(Request::SetMode { node: node(cluster, name)?, mode, reason: reason.clone() }),
+        [name] => {
+            let mode = if off { NodeMode::Active } else { mode };
+            Ok(Request::SetMode { node: node(cluster, name)?, mode, reason: reason.clone() })
+        }
         _ => wrong(format!("belay {verb} needs one host"), format!("write: belay {verb} node2")),
     };
     match (verb, names.as_slice(), span) {
         ("ack-fence", [name], _) => Ok(Request::AcknowledgeFence { node: node(cluster, name)? }),
         ("maintenance", ..) => mode(NodeMode::Maintenance),
         ("standby", ..) => mode(NodeMode::Standby),
-        ("activate", ..) => mode(NodeMode::Active),
         ("disarm", [], Some(span)) => Ok(Request::Disarm { span, reason }),
         ("arm", [], _) => Ok(Request::Arm {}),
         _ => wrong(
             format!("'belay {verb}' is not understood here"),
-            "known are: belay ack-fence NODE, maintenance NODE, standby NODE, activate NODE, disarm --for SPAN --reason \
+            "known are: belay ack-fence NODE, maintenance NODE, standby NODE (both with --off), disarm --for SPAN --reason \
              TEXT, arm; what is asked of services is asked with clusvcadm",
         ),
     }
