@@ -24,9 +24,13 @@ INSTALLED := belayd belay belay-agent-libvirt
 DEMO_CRATES := belayd belay-cli belay-agent-libvirt fence-belay-demo belay-demo
 
 # `make sim SEEDS=0..1000 STEPS=3000 HOSTS=3`: simulated clusters, where each seed decides what goes wrong.
+# `make sim SEED=42 TRACE=1`: one of them, line by line. CUT= leaves parts of it out, as the shrinker says.
 SEEDS ?= 0..1000
 STEPS ?= 3000
 HOSTS ?=
+SEED  ?=
+TRACE ?=
+CUT   ?=
 # `make sim SCENARIO=tests/data/scenarios/recovery/….scenario`: one scenario with all that happens in it.
 
 .PHONY: help demo test lint bench sim build install clean
@@ -38,6 +42,7 @@ help:
 	@echo 'make lint           formatting, clippy, licences'
 	@echo 'make bench          the engine and the way from a death to a replacement, against the budget'
 	@echo 'make sim            simulated clusters with everything going wrong (SEEDS=0..1000 STEPS=3000 HOSTS=3)'
+	@echo 'make sim SEED=42    one of them; with TRACE=1 line by line'
 	@echo 'make sim SCENARIO=FILE    one scenario of tests/data/scenarios, with all that happens in it'
 	@echo 'make build          a release build'
 	@echo 'make install        puts the release build in place (PREFIX=$(PREFIX), DESTDIR=)'
@@ -68,7 +73,8 @@ sim:
 ifdef SCENARIO
 	$(CARGO) run --locked --package belay-sim -- --trace $(addprefix --scenario ,$(SCENARIO))
 else
-	$(CARGO) run --locked --profile sim --package belay-sim -- --seeds $(SEEDS) --steps $(STEPS) $(if $(HOSTS),--hosts $(HOSTS))
+	$(CARGO) run --quiet --locked --profile sim --package belay-sim -- --steps $(STEPS) $(if $(HOSTS),--hosts $(HOSTS)) \
+	    $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(filter-out 0 no,$(TRACE)),--trace) $(if $(CUT),--cut '$(CUT)')
 endif
 
 build:

@@ -92,6 +92,7 @@ impl RingOfOne {
                 incarnation: Incarnation(1),
                 progress,
                 quorate_round,
+                lives: state.lives(),
                 software: "benchmark".into(),
             };
             Event::RingMessage { from: node, message: RingMessage::Hello(hello) }

@@ -101,6 +101,8 @@ mutants! {
     LateAckOfOtherHistory,
     /// The least advanced state wins a round.
     OldestStateWins,
+    /// Of two terms with one number the one with more entries wins, though it was lost before a majority had it.
+    LostTermWins,
     /// What was proposed to a ring that is gone is not proposed again.
     ProposalsLost,
     /// A state in memory differs from its peers' after a restart of its daemon.

@@ -7,6 +7,7 @@ use crate::entry::Entry;
 use crate::ids::{BootId, Incarnation, Index, NodeId, Term};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Identifies the ring that members stand on, as corosync prints it: representative and sequence number.
@@ -111,6 +112,9 @@ pub struct Hello {
     /// The round that opened its state's term, if it ever was in a quorate view.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quorate_round: Option<RoundId>,
+    /// The members of that round, each in the life its daemon had then: of two terms with one number it tells the later.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lives: BTreeMap<NodeId, Incarnation>,
     /// The version of its software, for the history.
     pub software: String,
 }

@@ -11,7 +11,7 @@ use belay_config::Validated;
 use belay_proto::entry::{ENTRY_VERSION, Entry, Member, View, What};
 use belay_proto::history::Severity;
 use belay_proto::ring::{Hello, Progress, RingId, RingMessage, RoundId, SnapshotPart};
-use belay_proto::{NodeId, Timestamp};
+use belay_proto::{Incarnation, NodeId, Timestamp};
 use std::collections::BTreeMap;
 
 /// How much of a snapshot goes into one message, in bytes. Corosync carries 1 MiB at most.
@@ -89,6 +89,15 @@ impl Sync {
     }
 }
 
+/// Whether the one of two terms was opened after the other: some member of both was there in a later life, since it had
+/// lost the other one when it died. Two quorums always have a member in common.
+fn opened_later(one: &BTreeMap<NodeId, Incarnation>, other: &BTreeMap<NodeId, Incarnation>) -> bool {
+    let younger = |of: &BTreeMap<NodeId, Incarnation>, than: &BTreeMap<NodeId, Incarnation>| {
+        of.iter().any(|(node, life)| than.get(node).is_some_and(|before| life > before))
+    };
+    younger(one, other) && !younger(other, one)
+}
+
 impl Node {
     pub(super) fn ring_view(&mut self, now: Now, ring: RingId, mut members: Vec<NodeId>, mut hosts: Vec<NodeId>) {
         members.sort_unstable();
@@ -146,6 +155,7 @@ impl Node {
             incarnation: self.identity.incarnation,
             progress: self.state.progress(),
             quorate_round: self.state.quorate_round(),
+            lives: self.state.lives(),
             software: self.identity.software.clone(),
         };
         self.actions.push(Action::Propose(RingMessage::Hello(hello)));
@@ -164,11 +174,23 @@ impl Node {
 
     /// Everyone has spoken: the most advanced state wins; between equals the one most members have, then the one of the
     /// lowest member.
+    ///
+    /// A term may be lost before a majority has it on disk, and its number be given to another one by members who know
+    /// nothing of it. Then only the later of the two can have anything that a majority has on disk, however many entries
+    /// the other one got.
     fn winner(round: &Round) -> Option<(NodeId, Progress)> {
         let count = |progress: &Progress| round.hellos.values().filter(|h| h.progress == *progress).count();
+        let lost = |hello: &Hello| {
+            let other = |other: &&Hello| {
+                other.progress.term == hello.progress.term && other.quorate_round != hello.quorate_round
+            };
+            let lost = round.hellos.values().filter(other).any(|other| opened_later(&other.lives, &hello.lives));
+            lost && !mutant::is(Mutant::LostTermWins)
+        };
         round
             .hellos
             .iter()
+            .filter(|(_, hello)| !lost(hello))
             .max_by_key(|(id, h)| {
                 let progress = (h.progress.term, h.progress.index, count(&h.progress), std::cmp::Reverse(**id));
                 let youngest = mutant::is(Mutant::OldestStateWins);

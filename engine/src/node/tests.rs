@@ -91,7 +91,8 @@ impl Fed {
         let boot = "other".parse().unwrap();
         let (progress, quorate_round) = (ahead.progress(), ahead.quorate_round());
         let software = String::new();
-        let hello = Hello { round, boot, incarnation: Incarnation(1), progress, quorate_round, software };
+        let lives = ahead.lives();
+        let hello = Hello { round, boot, incarnation: Incarnation(1), progress, quorate_round, lives, software };
         self.hear(PEER, RingMessage::Hello(hello));
         let part = SnapshotPart { round, part: 0, parts: 1, data: ahead.snapshot() };
         self.hear(PEER, RingMessage::Snapshot(part))

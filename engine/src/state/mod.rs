@@ -58,7 +58,7 @@ use belay_proto::control::Disarmed;
 use belay_proto::entry::{Entry, View, What};
 use belay_proto::history::HistoryEvent;
 use belay_proto::ring::RoundId;
-use belay_proto::{Index, NodeId, RequestId, ServiceName, Term, Timestamp};
+use belay_proto::{Incarnation, Index, NodeId, RequestId, ServiceName, Term, Timestamp};
 use fencing::Victim;
 use history::Journal;
 use member::NodeRecord;
@@ -141,6 +141,12 @@ impl State {
     #[must_use]
     pub fn quorate_round(&self) -> Option<RoundId> {
         self.rounds.get(&self.term).copied()
+    }
+
+    /// The members of the present term's view, each in the life its daemon had when it opened.
+    #[must_use]
+    pub fn lives(&self) -> BTreeMap<NodeId, Incarnation> {
+        self.view.iter().flat_map(|view| &view.members).map(|member| (member.node, member.incarnation)).collect()
     }
 
     /// Whether a member that last was quorate in this term and round was so in another history than this one.

@@ -164,9 +164,8 @@ impl Sim {
     /// Asks again, through any host, what nobody waits for and nobody was told.
     pub(crate) fn ask_again(&mut self) {
         // Whoever vouched for a host and lost his daemon looks for himself whether it still matters.
-        self.truth
-            .requests
-            .retain(|_, asked| asked.answer.is_some() || !asked.at.is_empty() || asked.request.service().is_some());
+        let vouched = |asked: &Asked| matches!(asked.request, Request::AcknowledgeFence { .. });
+        self.truth.requests.retain(|_, asked| asked.answer.is_some() || !asked.at.is_empty() || !vouched(asked));
         let open: Vec<(RequestId, Request)> = self
             .truth
             .requests

@@ -1,15 +1,15 @@
 //! What the engine decides, seen from outside: each entry's effect on each service is held against what really runs and
-//! against what may follow from what (S6, S8, S9, S10, S13, and the cluster's clock).
+//! against what may follow from what (S6, S8, S9, S10, and the cluster's clock).
 //!
 //! The first member to apply an entry is looked at; that all others decide the same is S4's business.
 
 use crate::hypervisor::Origin;
 use crate::sim::Sim;
-use belay_config::model::Recovery;
+use belay_config::model::{GuestShutdown, Recovery};
 use belay_engine::state::State;
-use belay_engine::state::member::Standing;
+use belay_engine::state::member::NodeRecord;
 
-use belay_engine::state::service::{MigrationStage, Phase, Wanted};
+use belay_engine::state::service::{MigrationStage, Phase, ServiceRecord, Wanted};
 use belay_proto::entry::What;
 use belay_proto::{Index, NodeId, OwnershipEpoch, ServiceName, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +22,7 @@ const SEEN_AFTER: u64 = 2500;
 struct Brief {
     phase: Phase,
     epoch: OwnershipEpoch,
+    restarts: Vec<Timestamp>,
 }
 
 /// What is remembered of a member's state until its next entry.
@@ -34,7 +35,11 @@ pub(crate) struct Before {
 
 impl Before {
     fn of(state: &State) -> Self {
-        let brief = |r: &belay_engine::state::service::ServiceRecord| Brief { phase: r.phase.clone(), epoch: r.epoch };
+        let brief = |record: &ServiceRecord| Brief {
+            phase: record.phase.clone(),
+            epoch: record.epoch,
+            restarts: record.restarts.clone(),
+        };
         let services = state.services().map(|(name, record)| (name.clone(), brief(record))).collect();
         Self { index: state.index(), time: state.time(), services }
     }
@@ -72,7 +77,6 @@ impl Sim {
             self.nobody_is_held_for_dead(&change);
             self.migration_is_closed_rightly(&change);
             self.window_is_used_up(&change, after.time);
-            self.place_is_legal(&change);
         }
     }
 
@@ -87,7 +91,7 @@ impl Sim {
             let goes_on = members.intersection(&truth.last_members).next().is_some();
             truth.last_members = members;
             if !goes_on {
-                truth.clock_ahead = ahead;
+                truth.clock_ahead = truth.clock_ahead.max(ahead);
             }
         }
         let leap = ahead - truth.clock_ahead;
@@ -160,64 +164,30 @@ impl Sim {
         }
     }
 
-    /// A service with restarts left is restarted in place (S6).
+    /// A service with restarts left is restarted in place (S6): of those it remembers, only those within the window count.
     fn window_is_used_up(&mut self, change: &Change<'_>, now: Timestamp) {
-        let owner = match change.before.phase {
-            Phase::Started { owner } | Phase::Migrating { from: owner, .. } => owner,
-            _ => return,
+        let Phase::Started { owner } = change.before.phase else { return };
+        let given_up = match &change.after.phase {
+            Phase::Starting { owner: other } => *other != owner,
+            Phase::Stopped { wanted: Wanted::Now } | Phase::Disabled => true,
+            _ => false,
         };
+        let died =
+            matches!(change.entry, What::Observation { .. } | What::Inventory { .. } | What::Outcome { .. } | What::Tick);
         let Some(state) = self.daemon(change.host).map(|daemon| daemon.node.state()) else { return };
-        let Some(vm) = state.config().and_then(|config| config.vms.get(change.service)).cloned() else { return };
-        let able = state.node(owner).is_some_and(|node| node.standing == Standing::Online && node.takes_services())
-            && state.legal(&vm, owner);
-        let waits_for_owner = state.service(change.service).is_some_and(|r| r.search.wish == Some(owner));
-        let died = matches!(
-            change.entry,
-            What::Observation { .. } | What::Inventory { .. } | What::Outcome { .. } | What::Request { .. }
-        );
-        let restarts = self.truth.decided_restarts.entry(change.service.clone()).or_default();
-        match &change.after.phase {
-            Phase::Starting { owner: again } if *again == owner => restarts.push(now),
-            // It waits for what keeps it from starting there at once.
-            Phase::Stopped { wanted: Wanted::Now } if !able || waits_for_owner => restarts.push(now),
-            Phase::Starting { .. } | Phase::Stopped { wanted: Wanted::Now } | Phase::Disabled => {
-                let counts = matches!(vm.recovery, Recovery::Restart | Recovery::RestartDisable);
-                let window = vm.restart_expire_time;
-                let recent = restarts.iter().filter(|at| window.is_zero() || now.since(**at) < window).count();
-                let left = vm.max_restarts == 0 || recent < vm.max_restarts as usize;
-                let dead = matches!(change.before.phase, Phase::Started { .. }) && died;
-                if counts && left && able && dead && !matches!(change.entry, What::Request { .. }) {
-                    let what = format!("{} is given up on node{owner} after {recent} restarts", change.service);
-                    self.violated("S6", what);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Nothing is started where it may not run (S13).
-    fn place_is_legal(&mut self, change: &Change<'_>) {
-        let Phase::Starting { owner } = change.after.phase else { return };
-        if matches!(change.before.phase, Phase::Starting { owner: same } if same == owner) {
+        let Some(vm) = state.config().and_then(|config| config.vms.get(change.service)) else { return };
+        let able = state.node(owner).is_some_and(NodeRecord::takes_services) && state.legal(vm, owner);
+        let waits_for_owner = state.service(change.service).is_some_and(|record| record.search.wish == Some(owner));
+        let restarts = matches!(vm.recovery, Recovery::Restart | Recovery::RestartDisable);
+        let accepted = vm.guest_shutdown == GuestShutdown::Stop && change.after.phase == Phase::Disabled;
+        if !given_up || !died || !able || waits_for_owner || !restarts || accepted {
             return;
         }
-        let Some(state) = self.daemon(change.host).map(|daemon| daemon.node.state()) else { return };
-        let name = change.service.name();
-        let (domain, present) = match state.config().and_then(|config| Some((config, config.vms.get(change.service)?)))
-        {
-            Some((config, vm)) => (
-                vm.domain
-                    .as_ref()
-                    .and_then(|domain| config.failover_domains.get(domain))
-                    .filter(|d| d.restricted)
-                    .cloned(),
-                true,
-            ),
-            None => (None, false),
-        };
-        let allowed = domain.is_none_or(|domain| domain.members.iter().any(|(id, _)| *id == owner));
-        if !allowed || !present {
-            self.violated("S13", format!("{name} is started on node{owner}, where it may not run"));
+        let window = vm.restart_expire_time;
+        let recent = change.before.restarts.iter().filter(|at| window.is_zero() || now.since(**at) < window).count();
+        if vm.max_restarts == 0 || recent < vm.max_restarts as usize {
+            let what = format!("{} is given up on node{owner} after {recent} restarts", change.service);
+            self.violated("S6", what);
         }
     }
 }

@@ -78,8 +78,10 @@ impl Sim {
     fn lose_daemon(&mut self, host: NodeId) {
         let Some(h) = self.hosts.get_mut(&host) else { return };
         let Some(daemon) = h.daemon.take() else { return };
-        let kept = usize::try_from(self.rng.range(0, h.disk.pending.len() as u64)).unwrap_or(0);
-        let torn = usize::try_from(self.rng.range(0, 3)).unwrap_or(0);
+        // Onto a full disk nothing gets.
+        let room = if h.disk.full_until > self.now { (0, 0) } else { (h.disk.pending.len() as u64, 3) };
+        let kept = usize::try_from(self.rng.range(0, room.0)).unwrap_or(0);
+        let torn = usize::try_from(self.rng.range(0, room.1)).unwrap_or(0);
         if let Err(reason) = h.disk.crash(kept, torn) {
             self.violated("the store", format!("node{host}: {reason}"));
         }

@@ -214,6 +214,12 @@ impl Sim {
         self.steps
     }
 
+    /// Whether a host's daemon runs and is in a quorate view.
+    #[must_use]
+    pub fn quorate(&self, host: NodeId) -> bool {
+        self.daemon(host).is_some_and(|daemon| daemon.node.quorate())
+    }
+
     pub(crate) fn after(&mut self, delay: u64, event: Ev) {
         self.sequence += 1;
         self.queue.insert((self.now + delay, self.sequence), event);

@@ -8,7 +8,7 @@ use belay_engine::state::member::Standing;
 use belay_engine::state::service::Phase;
 use belay_proto::control::Verdict;
 use belay_proto::entry::{Request, Seen, What, WorkOutcome};
-use belay_proto::{Code, Incarnation, Index, NodeId, OwnershipEpoch, RequestId, ServiceName, Timestamp};
+use belay_proto::{Code, Incarnation, Index, NodeId, OwnershipEpoch, RequestId, ServiceName};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A request that somebody made.
@@ -68,8 +68,6 @@ pub(crate) struct Truth {
     /// Some host's calendar jumped: windows of the cluster's time cannot be judged from outside.
     pub(crate) clock_jumped: bool,
     pub(crate) moved_by_hand: u64,
-    /// When each service was told to restart, by the cluster's clock; more than the engine counts, never fewer (S6).
-    pub(crate) decided_restarts: BTreeMap<ServiceName, Vec<Timestamp>>,
     /// The newest epoch in which anybody began to start or move a service (S9).
     epochs: BTreeMap<ServiceName, OwnershipEpoch>,
     /// Where each daemon had each service after the last entry it applied (S13).
