@@ -5,12 +5,12 @@
 
 use crate::hypervisor::Origin;
 use crate::sim::Sim;
-use belay_config::model::Recovery;
+use belay_config::model::{GuestShutdown, Recovery};
 use belay_engine::state::State;
 use belay_engine::state::member::Standing;
 
 use belay_engine::state::service::{MigrationStage, Phase, Wanted};
-use belay_proto::entry::What;
+use belay_proto::entry::{GoneReason, Seen, What};
 use belay_proto::{Index, NodeId, OwnershipEpoch, ServiceName, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -185,7 +185,13 @@ impl Sim {
                 let window = vm.restart_expire_time;
                 let recent = restarts.iter().filter(|at| window.is_zero() || now.since(**at) < window).count();
                 let left = vm.max_restarts == 0 || recent < vm.max_restarts as usize;
-                let dead = matches!(change.before.phase, Phase::Started { .. }) && died;
+                // The guest switched itself off, and may: nothing died.
+                let off = matches!(
+                    change.entry,
+                    What::Observation { seen: Seen::Gone { why: GoneReason::GuestShutdown }, .. }
+                );
+                let accepted = off && vm.guest_shutdown == GuestShutdown::Stop;
+                let dead = matches!(change.before.phase, Phase::Started { .. }) && died && !accepted;
                 if counts && left && able && dead && !matches!(change.entry, What::Request { .. }) {
                     let what = format!("{} is given up on node{owner} after {recent} restarts", change.service);
                     self.violated("S6", what);
