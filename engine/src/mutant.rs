@@ -105,6 +105,10 @@ mutants! {
     LostTermWins,
     /// What a majority has of a former term counts before it has the present one's view.
     FormerTermCounts,
+    /// A member that knows of no configuration is quorate with whoever is there.
+    BlankMemberIsQuorate,
+    /// With two nodes a start that an old state knows of goes on.
+    OldStateStarts,
     /// What was proposed to a ring that is gone is not proposed again.
     ProposalsLost,
     /// A state in memory differs from its peers' after a restart of its daemon.

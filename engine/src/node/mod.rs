@@ -24,6 +24,7 @@ mod tests;
 use crate::mutant::{self, Mutant};
 use crate::state::State;
 use crate::state::work::Assignments;
+use belay_config::Validated;
 use belay_proto::control::{Phase, Status, Verdict, WhyReply};
 use belay_proto::entry::{Entry, Request, What};
 use belay_proto::history::{HistoryEvent, Severity};
@@ -213,6 +214,7 @@ pub struct Node {
     ring_quorum: Option<(RingId, bool)>,
     quorate: bool,
     file: Option<(u64, String)>,
+    file_config: Option<Validated>,
     file_offered_in: Option<Term>,
     disk_trouble: Option<String>,
     /// The highest term that it promised to help to open, and what of that is on disk.
@@ -251,6 +253,7 @@ impl Node {
             ring_quorum: None,
             quorate: false,
             file: None,
+            file_config: None,
             file_offered_in: None,
             disk_trouble: None,
             leaving: None,

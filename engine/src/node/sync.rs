@@ -307,16 +307,19 @@ impl Node {
 
     /// Whether the daemons of the round, not only their hosts, have the votes. The quorum service counts hosts: were a
     /// few daemons among many living hosts enough, the next few could be others, who know nothing of what these decided.
-    fn members_suffice(&self) -> bool {
+    fn members_suffice(&self, config: Option<&Validated>) -> bool {
         let counts = |config: &&Validated| !config.two_node && !mutant::is(Mutant::HostsVoteForDaemons);
-        let Some(config) = self.state.config().filter(counts) else { return true };
+        let Some(config) = config.filter(counts) else { return true };
         let votes: u32 = self.sync.members().iter().filter_map(|id| config.nodes.get(id)).map(|node| node.votes).sum();
         votes >= config.quorum()
     }
 
     /// Tells the others what the quorum service told this host, once, if it speaks of this round's ring.
     fn propose_quorate(&mut self, now: Now) {
-        if self.quorate || self.left || !self.members_suffice() {
+        // A member that knows nothing yet, since its store is new or was lost, goes by its own file: alone with living
+        // hosts it would begin a history of its own, which may come to be more advanced than theirs.
+        let own_file = self.file_config.as_ref().filter(|_| !mutant::is(Mutant::BlankMemberIsQuorate));
+        if self.quorate || self.left || !self.members_suffice(self.state.config().or(own_file)) {
             return;
         }
         let time = self.clock(now);
@@ -354,7 +357,7 @@ impl Node {
         }
         round.promises.push((from, time));
         let promised: Vec<NodeId> = round.promises.iter().map(|(node, _)| *node).collect();
-        if self.members_suffice() && self.enough(&promised) {
+        if self.members_suffice(self.state.config()) && self.enough(&promised) {
             self.open_term(now, id);
         }
     }
