@@ -101,8 +101,14 @@ mutants! {
     LateAckOfOtherHistory,
     /// The least advanced state wins a round.
     OldestStateWins,
-    /// Of two terms with one number the one with more entries wins, though it was lost before a majority had it.
+    /// A term gets the number after the one of the winner's state, though one that was lost may have had it.
     LostTermWins,
+    /// What a majority has of a former term counts before it has the present one's view.
+    FormerTermCounts,
+    /// A member that knows of no configuration is quorate with whoever is there.
+    BlankMemberIsQuorate,
+    /// With two nodes a start that an old state knows of goes on.
+    OldStateStarts,
     /// What was proposed to a ring that is gone is not proposed again.
     ProposalsLost,
     /// A state in memory differs from its peers' after a restart of its daemon.

@@ -4,7 +4,7 @@ use super::{Action, Event, History, Identity, Node, Now};
 use crate::state::State;
 use belay_proto::entry::{ENTRY_VERSION, Entry, Request, View, What};
 use belay_proto::ring::{Hello, RingId, RingMessage, RoundId, SnapshotPart};
-use belay_proto::{Code, Incarnation, Index, NodeId, RequestId, Timestamp};
+use belay_proto::{Code, Incarnation, Index, NodeId, RequestId, Term, Timestamp};
 use std::collections::VecDeque;
 
 const ME: NodeId = NodeId(1);
@@ -21,6 +21,7 @@ struct Fed {
     node: Node,
     sent: VecDeque<RingMessage>,
     persists: bool,
+    promises: bool,
 }
 
 impl Fed {
@@ -33,7 +34,7 @@ impl Fed {
         let boot = "boot".parse().unwrap();
         let identity = Identity { node: ME, boot, incarnation: Incarnation(1), software: "test".into() };
         let now = Now { mono_ms: 0, wall: Timestamp(1000) };
-        let mut fed = Self { node: Node::new(identity, State::new(), now), sent: VecDeque::new(), persists: true };
+        let mut fed = Self { node: Node::new(identity, State::new(), now), sent: VecDeque::new(), persists: true, promises: true };
         fed.step(Event::ConfigFile { version: 1, text: conf.into() });
         fed.step(Event::RingView { ring: ring(1), members: vec![ME], hosts: vec![ME] });
         fed.step(Event::RingQuorum { ring: ring(1), quorate: true });
@@ -57,6 +58,13 @@ impl Fed {
         if let Some((history, index)) = last.filter(|_| self.persists) {
             actions.extend(self.step(Event::Persisted { history, index }));
         }
+        let promise = actions.iter().find_map(|action| match action {
+            Action::Promise(term) => Some(*term),
+            _ => None,
+        });
+        if let Some(term) = promise.filter(|_| self.promises) {
+            actions.extend(self.step(Event::Promised(term)));
+        }
         actions
     }
 
@@ -77,7 +85,7 @@ impl Fed {
     fn meets_a_peer_that_is_ahead(&mut self) -> Vec<Action> {
         let mut ahead = self.node.state().clone();
         let round = RoundId { initiator: PEER, incarnation: Incarnation(1), serial: 1 };
-        let view = View { round, ring: ring(2), members: Vec::new(), hosts: vec![PEER] };
+        let view = View { round, ring: ring(2), term: Term(0), members: Vec::new(), hosts: vec![PEER] };
         for what in [What::View(view), What::Tick, What::Tick] {
             ahead.apply(&Entry { version: ENTRY_VERSION, from: PEER, time: Timestamp(2000), what });
         }
@@ -91,8 +99,8 @@ impl Fed {
         let boot = "other".parse().unwrap();
         let (progress, quorate_round) = (ahead.progress(), ahead.quorate_round());
         let software = String::new();
-        let lives = ahead.lives();
-        let hello = Hello { round, boot, incarnation: Incarnation(1), progress, quorate_round, lives, software };
+        let promised = ahead.term();
+        let hello = Hello { round, boot, incarnation: Incarnation(1), progress, quorate_round, promised, software };
         self.hear(PEER, RingMessage::Hello(hello));
         let part = SnapshotPart { round, part: 0, parts: 1, data: ahead.snapshot() };
         self.hear(PEER, RingMessage::Snapshot(part))

@@ -1,10 +1,11 @@
 //! A new quorate view: who came, who went, and who goes on purpose.
 
 use super::State;
-use super::history::{event, node_event};
+use super::history::{Cause, event, node_event};
 use super::member::Standing;
 use super::service::{AfterStop, Phase, Wanted};
 use crate::mutant::{self, Mutant};
+use belay_config::Validated;
 use belay_proto::entry::View;
 use belay_proto::history::{EventKind, Severity};
 use belay_proto::{Incarnation, NodeId, ServiceName, Term};
@@ -12,7 +13,7 @@ use belay_proto::{Incarnation, NodeId, ServiceName, Term};
 impl State {
     /// Opens a term: the cluster is quorate with these members.
     pub(crate) fn apply_view(&mut self, view: &View) {
-        self.term = Term(self.term.0 + 1);
+        self.term = view.term.max(Term(self.term.0 + 1));
         self.rounds.insert(self.term, view.round);
         let names: Vec<String> = view.members.iter().map(|member| self.node_name(member.node)).collect();
         let text = format!("quorate with {} (ring {}, term {})", names.join(", "), view.ring, self.term);
@@ -28,6 +29,7 @@ impl State {
         }
         if !resumed {
             self.doubt_proofs(view);
+            self.withdraw_starts(view);
             if mutant::is(Mutant::DisabledForgottenInPowerLoss) {
                 let disabled = self.services.values_mut().filter(|record| record.phase == Phase::Disabled);
                 disabled.for_each(|record| record.phase = Phase::Stopped { wanted: Wanted::Now });
@@ -62,6 +64,24 @@ impl State {
             let text =
                 format!("{} may have been back since it was last seen; nothing is known of it", self.node_name(node));
             self.set_standing(node, Standing::Lost { host_alive }, Severity::Warning, text);
+        }
+    }
+
+    /// What such an old state has a member start, the other host may have started since, and may run still. Placement
+    /// decides anew, which waits until the other host is back or proven down.
+    fn withdraw_starts(&mut self, view: &View) {
+        let alone = |config: &Validated| {
+            config.two_node && config.nodes.keys().any(|id| !view.members.iter().any(|member| member.node == *id))
+        };
+        if !self.config.as_ref().is_some_and(alone) || mutant::is(Mutant::OldStateStarts) {
+            return;
+        }
+        let starting = self.services.iter().filter(|(_, record)| matches!(record.phase, Phase::Starting { .. }));
+        for name in starting.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.with_service(&name, |state, record| {
+                let text = "to be started again: the other host may have it since this one was last here".to_owned();
+                state.decide(&name, record, Phase::Stopped { wanted: Wanted::Now }, text, Cause::Root);
+            });
         }
     }
 
@@ -193,6 +213,7 @@ mod tests {
         What::View(View {
             round: RoundId { initiator: ONE, incarnation: Incarnation(1), serial },
             ring: RingId::default(),
+            term: Term(0),
             members: members.iter().map(member).collect(),
             hosts: members.iter().map(|(node, _)| *node).collect(),
         })
