@@ -101,7 +101,7 @@ mutants! {
     LateAckOfOtherHistory,
     /// The least advanced state wins a round.
     OldestStateWins,
-    /// Of two terms with one number the one with more entries wins, though it was lost before a majority had it.
+    /// A history that was lost before a majority had it wins a round by the number of its terms and entries.
     LostTermWins,
     /// What was proposed to a ring that is gone is not proposed again.
     ProposalsLost,

@@ -112,7 +112,7 @@ pub struct Hello {
     /// The round that opened its state's term, if it ever was in a quorate view.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quorate_round: Option<RoundId>,
-    /// The members of that round, each in the life its daemon had then: of two terms with one number it tells the later.
+    /// The members of that round, each in the life its daemon had then: of two histories it tells which went on later.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lives: BTreeMap<NodeId, Incarnation>,
     /// The version of its software, for the history.

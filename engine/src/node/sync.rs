@@ -89,8 +89,8 @@ impl Sync {
     }
 }
 
-/// Whether the one of two terms was opened after the other: some member of both was there in a later life, since it had
-/// lost the other one when it died. Two quorums always have a member in common.
+/// Whether the one of two views was opened after the other: some member of both was there in a later life of its daemon.
+/// Two quorums always have a member in common; where all of them lived through both, the numbers of the terms tell.
 fn opened_later(one: &BTreeMap<NodeId, Incarnation>, other: &BTreeMap<NodeId, Incarnation>) -> bool {
     let younger = |of: &BTreeMap<NodeId, Incarnation>, than: &BTreeMap<NodeId, Incarnation>| {
         of.iter().any(|(node, life)| than.get(node).is_some_and(|before| life > before))
@@ -175,26 +175,22 @@ impl Node {
     /// Everyone has spoken: the most advanced state wins; between equals the one most members have, then the one of the
     /// lowest member.
     ///
-    /// A term may be lost before a majority has it on disk, and its number be given to another one by members who know
-    /// nothing of it. Then only the later of the two can have anything that a majority has on disk, however many entries
-    /// the other one got.
+    /// A term may be lost before a majority has it on disk, and so may several in a row. Members who know nothing of them
+    /// give their numbers to others. Then only what was opened last can have anything that a majority has on disk,
+    /// however many terms and entries somebody else has got left.
     fn winner(round: &Round) -> Option<(NodeId, Progress)> {
         let count = |progress: &Progress| round.hellos.values().filter(|h| h.progress == *progress).count();
         let lost = |hello: &Hello| {
-            let other = |other: &&Hello| {
-                other.progress.term == hello.progress.term && other.quorate_round != hello.quorate_round
-            };
-            let lost = round.hellos.values().filter(other).any(|other| opened_later(&other.lives, &hello.lives));
-            lost && !mutant::is(Mutant::LostTermWins)
+            round.hellos.values().any(|other| opened_later(&other.lives, &hello.lives))
+                && !mutant::is(Mutant::LostTermWins)
         };
         round
             .hellos
             .iter()
-            .filter(|(_, hello)| !lost(hello))
             .max_by_key(|(id, h)| {
                 let progress = (h.progress.term, h.progress.index, count(&h.progress), std::cmp::Reverse(**id));
-                let youngest = mutant::is(Mutant::OldestStateWins);
-                (youngest.then_some(std::cmp::Reverse(progress)), progress)
+                let oldest = mutant::is(Mutant::OldestStateWins);
+                (!lost(h), oldest.then_some(std::cmp::Reverse(progress)), progress)
             })
             .map(|(id, hello)| (*id, hello.progress))
     }
