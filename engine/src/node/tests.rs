@@ -34,7 +34,12 @@ impl Fed {
         let boot = "boot".parse().unwrap();
         let identity = Identity { node: ME, boot, incarnation: Incarnation(1), software: "test".into() };
         let now = Now { mono_ms: 0, wall: Timestamp(1000) };
-        let mut fed = Self { node: Node::new(identity, State::new(), now), sent: VecDeque::new(), persists: true, promises: true };
+        let mut fed = Self {
+            node: Node::new(identity, State::new(), now),
+            sent: VecDeque::new(),
+            persists: true,
+            promises: true,
+        };
         fed.step(Event::ConfigFile { version: 1, text: conf.into() });
         fed.step(Event::RingView { ring: ring(1), members: vec![ME], hosts: vec![ME] });
         fed.step(Event::RingQuorum { ring: ring(1), quorate: true });

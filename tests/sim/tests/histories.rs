@@ -105,9 +105,7 @@ fn with_two_nodes_a_start_in_an_old_state_is_not_carried_on_by_a_host_that_comes
     story.run(3000);
     story.sim.leave(other, false);
     story.sim.fill_disk(home, 0);
-    story.until("its daemon is back alone", |story| {
-        story.sim.quorate(home) && story.state(other.0).is_none()
-    });
+    story.until("its daemon is back alone", |story| story.sim.quorate(home) && story.state(other.0).is_none());
     story.run(3000);
     assert_eq!(story.runs_on("a"), Some(other.0));
     story.sim.heal();
