@@ -13,7 +13,7 @@ use belay_proto::{Incarnation, NodeId, ServiceName, Term};
 impl State {
     /// Opens a term: the cluster is quorate with these members.
     pub(crate) fn apply_view(&mut self, view: &View) {
-        self.term = view.term.max(Term(self.term.0 + 1));
+        self.term = view.term.max(Term(self.term.0.saturating_add(1)));
         self.rounds.insert(self.term, view.round);
         let names: Vec<String> = view.members.iter().map(|member| self.node_name(member.node)).collect();
         let text = format!("quorate with {} (ring {}, term {})", names.join(", "), view.ring, self.term);
