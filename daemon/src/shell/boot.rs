@@ -47,7 +47,15 @@ pub(super) fn prepare(settings: &Settings) -> Result<Host> {
         software: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let state = replay(&loaded).with_context(|| format!("the state in {}", store.file().display()))?;
-    Ok(Host { name: node.name.clone(), identity, file: (version, text), config, store, state, promised: loaded.promised })
+    Ok(Host {
+        name: node.name.clone(),
+        identity,
+        file: (version, text),
+        config,
+        store,
+        state,
+        promised: loaded.promised,
+    })
 }
 
 /// The configuration is at fault, or this host's place in it: starting again changes nothing.

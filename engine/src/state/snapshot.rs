@@ -105,8 +105,7 @@ mod tests {
     fn a_state_with_a_history_can_be_handed_to_a_member_that_joins() {
         let node = NodeId(1);
         let round = RoundId { initiator: node, incarnation: Incarnation(1), serial: 1 };
-        let view =
-            View { round, ring: RingId::default(), term: Term(0), members: vec![], hosts: vec![node] };
+        let view = View { round, ring: RingId::default(), term: Term(0), members: vec![], hosts: vec![node] };
         let entry = Entry { version: ENTRY_VERSION, from: node, time: Timestamp(1), what: What::View(view) };
         let mut state = State::new();
         let events = state.apply(&entry);

@@ -2,8 +2,8 @@
 
 use belay_engine::node::{Event, History, PersistRecord};
 use belay_engine::state::State;
-use belay_proto::{Index, Term};
 use belay_proto::entry::Entry;
+use belay_proto::{Index, Term};
 use std::collections::VecDeque;
 
 /// After this many entries the store takes a snapshot of its own, as the daemon has it do.
