@@ -215,7 +215,7 @@ impl Node {
     fn next_term(round: &Round, best: Progress) -> Term {
         let promised = round.hellos.values().map(|hello| hello.promised).max().unwrap_or_default();
         let promised = if mutant::is(Mutant::LostTermWins) { Term::default() } else { promised };
-        Term(promised.max(best.term).0 + 1)
+        Term(promised.max(best.term).0.saturating_add(1))
     }
 
     /// Promises to open no term up to this one again. It counts once it is on disk: a member that forgot it could help to
@@ -342,7 +342,7 @@ impl Node {
             let Some(round) = self.sync.joined_mut() else { return };
             round.quorate_proposed = false;
             round.promises.clear();
-            round.term = Term(round.term.0 + 1);
+            round.term = Term(round.term.0.saturating_add(1));
             let term = round.term;
             // The verdict may have changed back before this came in order; nobody would say so again.
             self.promise(now, term);

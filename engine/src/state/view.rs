@@ -5,7 +5,6 @@ use super::history::{Cause, event, node_event};
 use super::member::Standing;
 use super::service::{AfterStop, Phase, Wanted};
 use crate::mutant::{self, Mutant};
-use belay_config::Validated;
 use belay_proto::entry::View;
 use belay_proto::history::{EventKind, Severity};
 use belay_proto::{Incarnation, NodeId, ServiceName, Term};
@@ -70,15 +69,18 @@ impl State {
     /// What such an old state has a member start, the other host may have started since, and may run still. Placement
     /// decides anew, which waits until the other host is back or proven down.
     fn withdraw_starts(&mut self, view: &View) {
-        let alone = |config: &Validated| {
-            config.two_node && config.nodes.keys().any(|id| !view.members.iter().any(|member| member.node == *id))
-        };
-        if !self.config.as_ref().is_some_and(alone) || mutant::is(Mutant::OldStateStarts) {
+        let Some(config) = self.config.as_ref().filter(|config| config.two_node) else { return };
+        let here = |id: &NodeId| view.members.iter().any(|member| member.node == *id);
+        let absent: Vec<NodeId> = config.nodes.keys().filter(|id| !here(id)).copied().collect();
+        if absent.is_empty() || mutant::is(Mutant::OldStateStarts) {
             return;
         }
-        let starting = self.services.iter().filter(|(_, record)| matches!(record.phase, Phase::Starting { .. }));
+        let starts_here = |phase: &Phase| matches!(phase, Phase::Starting { owner } if here(owner));
+        let starting = self.services.iter().filter(|(_, record)| starts_here(&record.phase));
         for name in starting.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
             self.with_service(&name, |state, record| {
+                // Even if a copy turns up here and dies: it may have been started by hand.
+                record.suspects.extend(&absent);
                 let text = "to be started again: the other host may have it since this one was last here".to_owned();
                 state.decide(&name, record, Phase::Stopped { wanted: Wanted::Now }, text, Cause::Root);
             });

@@ -1,58 +1,15 @@
-//! Histories that lost: terms and states that few or nobody have, and that must not overrule what a majority has, nor be
-//! acted on.
+//! States that are old, or know nothing: what a host does that comes back with one, and with nobody who knows better.
 
 #![allow(clippy::unwrap_used)]
 
 use belay_engine::state::service::Phase;
-use belay_proto::entry::Request;
-use belay_proto::{Code, NodeId};
-use belay_sim::scenario::{Story, vm};
+use belay_proto::NodeId;
+use belay_sim::scenario::Story;
 use belay_sim::shape::Shape;
 
 const ONE: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);
 const THREE: NodeId = NodeId(3);
-
-/// The first opens a term that the others do not get onto their disks before all lose their power.
-fn opens_a_term_that_only_the_first_has(story: &mut Story) {
-    story.sim.power_on_all();
-    story.until("all are there", |story| [ONE, TWO, THREE].iter().all(|id| story.sim.quorate(*id)));
-    // Full from the moment they have promised the term on.
-    story.sim.kill_daemon(THREE);
-    story.until("it is out of the view", |story| !story.sim.quorate(ONE));
-    story.until("the first is quorate without it", |story| story.sim.quorate(ONE));
-    story.sim.fill_disk(TWO, 600_000);
-    story.sim.fill_disk(THREE, 600_000);
-    story.run(60);
-    all_lose_power(story);
-}
-
-fn all_lose_power(story: &mut Story) {
-    for host in [ONE, TWO, THREE] {
-        story.sim.power_off(host, "loses power");
-        story.sim.fill_disk(host, 0);
-    }
-    story.run(10);
-}
-
-#[test]
-fn terms_that_one_member_opened_and_nobody_else_has_do_not_overrule_what_the_others_went_on_with() {
-    let mut story = Story::of(3, &["a"]);
-    story.sim.odds.stays_off = 100;
-    all_lose_power(&mut story);
-    for _ in 0..3 {
-        opens_a_term_that_only_the_first_has(&mut story);
-    }
-    story.sim.power_on(TWO);
-    story.sim.power_on(THREE);
-    story.until("the others go on", |story| story.sim.quorate(TWO) && story.sim.quorate(THREE));
-    assert_eq!(story.told(2, Request::Disable { service: vm("a") }), Code::Success);
-    story.sim.power_on(ONE);
-    story.until("the first is back", |story| story.sim.quorate(ONE));
-    story.settle();
-    assert_eq!(story.record(1, "a").unwrap().phase, Phase::Disabled);
-    assert_eq!(story.runs_on("a"), None);
-}
 
 #[test]
 fn a_member_that_knows_nothing_is_not_quorate_with_living_hosts_whose_daemons_are_dead() {
