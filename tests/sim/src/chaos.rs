@@ -125,7 +125,7 @@ impl Sim {
             }
             Fault::GuestWedged => {
                 if let Some(name) = self.some_guest(host, rng) {
-                    self.wedge_guest(host, &name, long);
+                    self.wedge_guest(host, &name, long * 3);
                 }
             }
             Fault::StartedByHand => self.strike_by_starting(host, rng),

@@ -10,7 +10,7 @@ use belay_engine::state::State;
 use belay_engine::state::member::NodeRecord;
 
 use belay_engine::state::service::{MigrationStage, Phase, ServiceRecord, Wanted};
-use belay_proto::entry::What;
+use belay_proto::entry::{GoneReason, Seen, What};
 use belay_proto::{Index, NodeId, OwnershipEpoch, ServiceName, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -139,10 +139,21 @@ impl Sim {
             Phase::Started { owner: other } => *other != owner,
             Phase::Stopping { .. } | Phase::Migrating { .. } => false,
         };
+        let seen = if let What::Observation { seen, .. } = change.entry { Some(seen) } else { None };
+        if taken && seen == Some(&Seen::Gone { why: GoneReason::Migrated }) && !Self::adopted(&change.after.phase) {
+            let what =
+                format!("{} was migrated away and is {:?} without being looked for", change.service, change.after);
+            return self.violated("S8", what);
+        }
         if taken && self.runs_for_long(owner, change.service) {
             let what = format!("{} runs on node{owner} and is now {:?}", change.service, change.after.phase);
             self.violated("S8", what);
         }
+    }
+
+    /// It goes on where it was found, or is left alone until somebody says where it is.
+    fn adopted(phase: &Phase) -> bool {
+        matches!(phase, Phase::Started { .. } | Phase::Failed { .. })
     }
 
     /// A migration is closed where the VM is (S10).
@@ -172,8 +183,10 @@ impl Sim {
             Phase::Stopped { wanted: Wanted::Now } | Phase::Disabled => true,
             _ => false,
         };
-        let died =
-            matches!(change.entry, What::Observation { .. } | What::Inventory { .. } | What::Outcome { .. } | What::Tick);
+        let died = matches!(
+            change.entry,
+            What::Observation { .. } | What::Inventory { .. } | What::Outcome { .. } | What::Tick
+        );
         let Some(state) = self.daemon(change.host).map(|daemon| daemon.node.state()) else { return };
         let Some(vm) = state.config().and_then(|config| config.vms.get(change.service)) else { return };
         let able = state.node(owner).is_some_and(NodeRecord::takes_services) && state.legal(vm, owner);

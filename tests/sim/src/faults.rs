@@ -195,6 +195,12 @@ impl Sim {
         self.truth.fenced
     }
 
+    /// How many starts were begun.
+    #[must_use]
+    pub fn starts(&self) -> u64 {
+        self.truth.starts
+    }
+
     /// A host's calendar jumps.
     pub fn shift_clock(&mut self, host: NodeId, by_ms: i64) {
         self.trace.fault(self.now, &format!("the clock of node{host} jumps by {by_ms} ms"));

@@ -289,7 +289,8 @@ impl Sim {
             return;
         }
         if echo {
-            let again = self.rng.range(0, 12_000);
+            let latest = if self.rng.chance(50) { 3000 } else { 90_000 };
+            let again = self.rng.range(0, latest);
             self.daemon_after(host, again, DaemonEv::Echo(Box::new(message.clone())));
         }
         let Some(daemon) = self.daemon_mut(host) else { return };

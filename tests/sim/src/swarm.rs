@@ -65,7 +65,7 @@ odds! {
     tail_lost: 100,
     /// A message of the ring takes long, and those behind it come all at once.
     message_slow: 5,
-    /// What a member proposed is proposed once more, up to some seconds later.
+    /// What a member proposed is proposed once more, moments or a minute and a half later.
     echo: 30,
     /// A write to a disk takes long.
     write_slow: 30,
