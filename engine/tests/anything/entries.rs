@@ -69,7 +69,7 @@ impl<'w, 'd> Speaker<'w, 'd> {
             |node| Member { node: NodeId(node), boot: boot("boot"), incarnation: Incarnation(1), diverged: false };
         let members: Vec<Member> = (1..=3).map(member).collect();
         let hosts = members.iter().map(|member| member.node).collect();
-        let view = What::View(View { round: self.round(), ring: RingId::default(), term: Term(0), members, hosts });
+        let view = What::View(View { round: self.round(), ring: RingId::default(), term: Term(1), members, hosts });
         let inventory = |node| (node, What::Inventory { boot: boot("boot"), running: Vec::new() });
         let said = [(1, config), (1, view)].into_iter().chain((1..=3).map(inventory));
         let time = Timestamp(self.clock);
@@ -242,7 +242,7 @@ impl<'w, 'd> Speaker<'w, 'd> {
             hosts.clear();
         }
         let ring = RingId { representative: self.node(), sequence: self.round };
-        let term = Term(if self.dice.once_in(20) { u64::MAX } else { self.round / 2 });
+        let term = Term(if self.dice.once_in(10) { u64::MAX } else { self.round });
         What::View(View { round: self.round(), ring, term, members, hosts })
     }
 
