@@ -28,7 +28,7 @@ impl State {
         }
         if !resumed {
             self.doubt_proofs(view);
-            self.withdraw_starts(view);
+            self.hold_starts(view);
             if mutant::is(Mutant::DisabledForgottenInPowerLoss) {
                 let disabled = self.services.values_mut().filter(|record| record.phase == Phase::Disabled);
                 disabled.for_each(|record| record.phase = Phase::Stopped { wanted: Wanted::Now });
@@ -66,9 +66,9 @@ impl State {
         }
     }
 
-    /// What such an old state has a member start, the other host may have started since, and may run still. Placement
-    /// decides anew, which waits until the other host is back or proven down.
-    fn withdraw_starts(&mut self, view: &View) {
+    /// What such an old state has a member start, the other host may have started since, and may run still. It may as well
+    /// run here already, so it does not count as stopped: its start waits until the other host is back or proven down.
+    fn hold_starts(&mut self, view: &View) {
         let Some(config) = self.config.as_ref().filter(|config| config.two_node) else { return };
         let here = |id: &NodeId| view.members.iter().any(|member| member.node == *id);
         let absent: Vec<NodeId> = config.nodes.keys().filter(|id| !here(id)).copied().collect();
@@ -79,10 +79,16 @@ impl State {
         let starting = self.services.iter().filter(|(_, record)| starts_here(&record.phase));
         for name in starting.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
             self.with_service(&name, |state, record| {
-                // Even if a copy turns up here and dies: it may have been started by hand.
                 record.suspects.extend(&absent);
-                let text = "to be started again: the other host may have it since this one was last here".to_owned();
-                state.decide(&name, record, Phase::Stopped { wanted: Wanted::Now }, text, Cause::Root);
+                record.decided = state.index;
+                let text = "its start waits: the other host may have it since this one was last here".to_owned();
+                state.note_service(
+                    &name,
+                    record,
+                    event(EventKind::Blocked, Severity::Warning, text.clone()),
+                    Cause::Root,
+                );
+                record.waiting = Some(text);
             });
         }
     }
