@@ -89,6 +89,14 @@ impl State {
             // A copy that was seen elsewhere must be gone first, and so must one that may have been left elsewhere.
             && record.rivals.is_empty()
             && record.suspects.iter().all(|id| *id == owner)
+            && self.was_there_before_any_split(record)
+    }
+
+    /// With `two_node` the other half may start what ran on neither at the time of the split. What was adopted or started
+    /// since then is in question; what ran here before is not, since the other half needs proof of this one's end.
+    fn was_there_before_any_split(&self, record: &ServiceRecord) -> bool {
+        let mut other_halves = self.nodes.iter().filter(|(id, node)| self.other_half(**id, node).is_some());
+        other_halves.all(|(_, node)| record.transition.is_some_and(|since| since < node.since))
     }
 
     fn carry_out(&mut self, name: &ServiceName, record: &mut ServiceRecord, owner: NodeId, vm: &Vm) {

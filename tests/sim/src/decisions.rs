@@ -141,7 +141,8 @@ impl Sim {
         };
         let seen = if let What::Observation { seen, .. } = change.entry { Some(seen) } else { None };
         if taken && seen == Some(&Seen::Gone { why: GoneReason::Migrated }) && !Self::adopted(&change.after.phase) {
-            let what = format!("{} was migrated away and is {:?} without being looked for", change.service, change.after);
+            let what =
+                format!("{} was migrated away and is {:?} without being looked for", change.service, change.after);
             return self.violated("S8", what);
         }
         if taken && self.runs_for_long(owner, change.service) {

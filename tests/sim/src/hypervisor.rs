@@ -386,7 +386,7 @@ impl Sim {
     }
 
     /// The agent sees something happen, unless it looks away.
-    fn witness(&mut self, host: NodeId, event: AgentEvent) {
+    pub(crate) fn witness(&mut self, host: NodeId, event: AgentEvent) {
         let lost = self.rng.chance(self.odds.event_lost);
         let delay = self.rng.range(0, 20);
         if let Some(agent) = self.agent_listens(host).filter(|_| !lost) {

@@ -18,7 +18,7 @@ mod simulated;
 mod words;
 
 pub use ask::{Answer, Ask};
-pub use event::Event;
+pub use event::{Event, Sign};
 pub use expect::{Expect, Seen};
 pub use file::{Happens, Scenario, Step, When};
 pub use look::{World, check, lines};

@@ -1,9 +1,11 @@
 //! What a story tells a simulated world to do, beyond its faults: daemons that stay dead, new configurations, and whether
 //! anything is left to do.
 
+use crate::scenario::Sign;
 use crate::shape::Shape;
 use crate::sim::{Ev, HostEv, Sim, WorldEv};
 use belay_engine::node::Event;
+use belay_proto::agent::AgentEvent;
 use belay_proto::control::Verdict;
 use belay_proto::{NodeId, RequestId};
 
@@ -35,6 +37,22 @@ impl Sim {
     pub(crate) fn can_be_asked(&self, host: NodeId) -> bool {
         let runs = |h: &&crate::sim::Host| h.frozen.is_none() && h.daemon.as_ref().is_some_and(|d| d.frozen.is_none());
         self.hosts.get(&host).filter(runs).is_some()
+    }
+
+    /// A hypervisor shows something of a guest that goes on existing.
+    pub(crate) fn guest_shows(&mut self, host: NodeId, name: &str, what: Sign) {
+        self.trace.fault(self.now, &format!("{name}: {what:?}"));
+        let name = name.to_owned();
+        match what {
+            Sign::Reboot => self.witness(host, AgentEvent::Rebooted { name }),
+            Sign::Suspended => self.witness(host, AgentEvent::Paused { name, why: "user".into() }),
+            Sign::Resumed => self.witness(host, AgentEvent::Resumed { name }),
+            Sign::IoError => {
+                let detail = "vda: No space left on device".into();
+                self.witness(host, AgentEvent::IoError { name: name.clone(), detail });
+                self.witness(host, AgentEvent::Paused { name, why: "ioerror".into() });
+            }
+        }
     }
 
     /// What somebody was told, whether by the cluster or by a host that refused.

@@ -64,7 +64,7 @@ impl State {
 
     /// With `two_node` each of two hosts is quorate alone: one that is absent without being proven down may be deciding
     /// the same at this moment, for a service that ran on neither.
-    fn other_half(&self, id: NodeId, node: &NodeRecord) -> Option<String> {
+    pub(crate) fn other_half(&self, id: NodeId, node: &NodeRecord) -> Option<String> {
         let absent = matches!(node.standing, Standing::Lost { .. } | Standing::Left { stopped: false });
         let two_node = self.config.as_ref().is_some_and(|config| config.two_node && config.nodes.contains_key(&id));
         (two_node && absent && !mutant::is(Mutant::TwoNodeBothStart)).then(|| {

@@ -81,6 +81,18 @@ pub enum Event {
         /// Where to.
         to: NodeId,
     },
+    /// `virsh migrate` to a host that is no member.
+    VirshMigrateAway {
+        /// Which VM.
+        vm: String,
+    },
+    /// Something a hypervisor shows of a guest that goes on existing.
+    Shows {
+        /// Whose.
+        vm: String,
+        /// What.
+        what: Sign,
+    },
     /// From now on something fails, or works again.
     Let(Rule),
     /// A disk has no space left.
@@ -98,9 +110,22 @@ pub enum Event {
     Configure(Box<Setup>),
 }
 
+/// What a hypervisor shows of a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// The guest rebooted itself.
+    Reboot,
+    /// Somebody suspended it.
+    Suspended,
+    /// It goes on.
+    Resumed,
+    /// A disk failed, and it stands still for that.
+    IoError,
+}
+
 const HELP: &str = "what can happen: power off|on HOST…|all, freeze|thaw HOST, freeze|thaw|kill|start|stop daemon on HOST, \
-                    kill agent on HOST, silence|restore libvirt on HOST, split HOST… | HOST…, mend, kill vm VM, VM powers off, \
-                    virsh start|destroy VM on HOST, virsh migrate VM to HOST, let …, fill|free disk on HOST, clock of HOST \
+                    kill agent on HOST, silence|restore libvirt on HOST, split HOST… | HOST…, mend, kill vm VM, VM powers off|reboots, \
+                    virsh start|destroy VM on HOST, virsh migrate VM to HOST|out of the cluster, virsh suspend|resume VM, disk of VM fails, let …, fill|free disk on HOST, clock of HOST \
                     jumps SPAN, configure; or begin the line with expect or ask";
 
 const LET_HELP: &str = "write: let starts|stops|migrations [of VM] [on HOST] work|fail|hang|lie, let migrations … work \
@@ -214,14 +239,23 @@ pub(crate) fn read(words: &mut Words<'_>, names: Names<'_>) -> Result<Event, Wro
         Event::Mend
     } else if words.take("virsh") {
         virsh(words, names)?
+    } else if words.take("disk of") {
+        let vm = names.vm(words)?;
+        if !words.take("fails") {
+            return wrong("a disk of a VM can only fail", "write: disk of a fails");
+        }
+        Event::Shows { vm, what: Sign::IoError }
     } else if words.take("clock of") {
         clock(words, names)?
     } else if let Some(vm) = words.peek().and_then(|word| names.vm_named(word)) {
         words.next();
-        if !words.take("powers off") {
+        if words.take("powers off") {
+            Event::PowersOff { vm }
+        } else if words.take("reboots") {
+            Event::Shows { vm, what: Sign::Reboot }
+        } else {
             return wrong(format!("what happens to {vm} is not understood"), HELP);
         }
-        Event::PowersOff { vm }
     } else {
         return wrong(format!("'{}' is nothing that can happen", words.peek().unwrap_or_default()), HELP);
     };
@@ -250,6 +284,9 @@ fn virsh(words: &mut Words<'_>, names: Names<'_>) -> Result<Event, Wrong> {
     match verb {
         "start" => Ok(Event::VirshStart { vm, host: names.on_host(words)? }),
         "destroy" => Ok(Event::VirshDestroy { vm, host: names.on_host(words)? }),
+        "suspend" => Ok(Event::Shows { vm, what: Sign::Suspended }),
+        "resume" => Ok(Event::Shows { vm, what: Sign::Resumed }),
+        "migrate" if words.take("out of the cluster") => Ok(Event::VirshMigrateAway { vm }),
         "migrate" if words.take("to") => Ok(Event::VirshMigrate { vm, to: names.host(words)? }),
         _ => wrong(format!("'virsh {verb}' is not understood"), HELP),
     }

@@ -2,6 +2,7 @@
 
 use super::ask::Ask;
 use super::event::Event;
+use super::expect::Expect;
 use super::file::{Happens, Scenario, Step, When};
 use super::look::{answered, check};
 use super::simulated::shape;
@@ -171,13 +172,20 @@ impl<'a> Player<'a> {
             Happens::Ask(ask) => self.ask(ask),
             Happens::Expect(seen) => match step.when {
                 When::Within(span) => {
+                    // To compare all states is dear, and nobody needs to know to the millisecond.
+                    let rest = if matches!(seen.what, Expect::Settled) { 100 } else { 0 };
                     let limit = self.sim.now() + span;
                     self.sim.stops_at(limit);
                     loop {
                         match check(self, seen) {
                             Ok(()) => return Ok(()),
                             Err(why) if self.sim.now() >= limit => return Err(why),
-                            Err(_) => self.advance()?,
+                            Err(_) => {
+                                self.advance()?;
+                                if rest > 0 {
+                                    self.run_until((self.sim.now() + rest).min(limit))?;
+                                }
+                            }
                         }
                     }
                 }
@@ -291,6 +299,14 @@ impl<'a> Player<'a> {
             Event::VirshDestroy { vm, host } => {
                 self.runs_there(vm, *host)?;
                 self.sim.kill_guest(*host, vm);
+            }
+            Event::VirshMigrateAway { vm } => {
+                let host = self.home(vm)?;
+                self.sim.move_outside(host, vm);
+            }
+            Event::Shows { vm, what } => {
+                let host = self.home(vm)?;
+                self.sim.guest_shows(host, vm, *what);
             }
             Event::VirshMigrate { vm, to } => {
                 let host = self.home(vm)?;
