@@ -22,13 +22,27 @@ fn run(seed: u64, mutant: Option<Mutant>) -> Option<String> {
     report.failure.map(|failure| failure.to_string())
 }
 
+/// Where each of them was last found: a line with its name and the seed. Looked at first, so that the test is short; when
+/// another drawing has made a line untrue, the seeds are tried from the first on. `MUTANT_TABLE=1` writes it anew.
+const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mutants.table");
+
+/// What no story of chance has shown so far. Both sides of the rule are held by tests of the engine alone
+/// (`a_late_report_of_an_earlier_decision_changes_nothing`, `fencing.rs`).
+const BEYOND_CHANCE: [Mutant; 2] = [Mutant::LateOutcomeCounts, Mutant::LateFenceOutcomeProves];
+
+fn last_found(mutant: Mutant) -> Option<u64> {
+    let table = std::fs::read_to_string(TABLE).unwrap_or_default();
+    let line = table.lines().find(|line| line.split_whitespace().next() == Some(&format!("{mutant:?}")))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// The line about one of them in the table, and whether it was found. Seeds that fail by themselves prove nothing.
-fn hunt(mutant: Mutant) -> (String, bool) {
+fn hunt(mutant: Mutant, anew: bool) -> (String, bool) {
     let name = format!("{mutant:?}");
-    let finds = |seed: &u64| Some((*seed, run(*seed, Some(mutant))?));
-    let found = (0..SEEDS).find_map(|seed| finds(&seed).filter(|_| run(seed, None).is_none()));
-    match found {
-        Some((seed, violation)) => (format!("{name:<30} seed {seed:>4}  {violation:.100}"), true),
+    let finds = |seed: u64| Some((seed, run(seed, Some(mutant)).filter(|_| run(seed, None).is_none())?));
+    let known = last_found(mutant).filter(|_| !anew).and_then(finds);
+    match known.or_else(|| (0..SEEDS).find_map(finds)) {
+        Some((seed, violation)) => (format!("{name:<30} {seed:>4}  {violation:.100}"), true),
         None => (format!("{name:<30} SURVIVES {SEEDS} seeds: {}", mutant.sentence()), false),
     }
 }
@@ -36,14 +50,16 @@ fn hunt(mutant: Mutant) -> (String, bool) {
 #[test]
 fn every_mutant_is_found() {
     let only = std::env::var("MUTANT").unwrap_or_default();
-    let chosen = |mutant: &&Mutant| only.split(',').any(|part| format!("{mutant:?}").contains(part));
+    let anew = std::env::var_os("MUTANT_TABLE").is_some();
+    let named = |mutant: &Mutant| only.split(',').any(|part| format!("{mutant:?}").contains(part));
+    let chosen = |mutant: &&Mutant| named(mutant) && !BEYOND_CHANCE.contains(mutant);
     let mutants: Vec<Mutant> = Mutant::ALL.iter().filter(chosen).copied().collect();
     let (next, table) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
             scope.spawn(|| {
                 while let Some(mutant) = mutants.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let (line, found) = hunt(*mutant);
+                    let (line, found) = hunt(*mutant, anew);
                     println!("{line}");
                     table.lock().unwrap().push((found, line));
                 }
@@ -54,6 +70,11 @@ fn every_mutant_is_found() {
     table.sort();
     let left: Vec<&str> = table.iter().filter(|(found, _)| !found).map(|(_, line)| line.as_str()).collect();
     println!("{} of {} mutants were found", table.len() - left.len(), table.len());
+    if anew && only.is_empty() {
+        let mut lines: Vec<&str> = table.iter().map(|(_, line)| line.as_str()).collect();
+        lines.sort_unstable();
+        std::fs::write(TABLE, lines.join("\n") + "\n").unwrap();
+    }
     assert!(left.is_empty(), "a fault or an invariant is missing:\n{}", left.join("\n"));
 }
 
