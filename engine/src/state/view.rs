@@ -80,7 +80,6 @@ impl State {
         for name in starting.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
             self.with_service(&name, |state, record| {
                 record.suspects.extend(&absent);
-                record.decided = state.index;
                 let text = "its start waits: the other host may have it since this one was last here".to_owned();
                 state.note_service(
                     &name,
