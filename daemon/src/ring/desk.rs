@@ -32,6 +32,14 @@ struct Tray {
     stop: bool,
 }
 
+/// What the thread takes from the desk.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) proposals: VecDeque<Vec<u8>>,
+    /// These are the last: the member leaves once they are sent.
+    pub(super) leaving: bool,
+}
+
 /// The thread's end of the bell.
 #[derive(Debug)]
 pub(super) struct Ear(UnixStream);
@@ -78,8 +86,11 @@ impl Desk {
         Ok(())
     }
 
-    pub(super) fn take_proposals(&self) -> VecDeque<Vec<u8>> {
-        std::mem::take(&mut self.tray().proposals)
+    /// What was proposed since this was last asked. Whether the member is to leave is told with it: asked apart, what was
+    /// proposed in between, right before the wish to leave, would stay behind and be lost.
+    pub(super) fn take_proposals(&self) -> Taken {
+        let mut tray = self.tray();
+        Taken { proposals: std::mem::take(&mut tray.proposals), leaving: tray.leaving }
     }
 
     pub(super) fn leave(&self) {
@@ -190,6 +201,30 @@ mod tests {
         desk.propose(vec![2]).unwrap();
         desk.down("frozen");
         desk.up();
-        assert!(desk.take_proposals().is_empty());
+        assert!(desk.take_proposals().proposals.is_empty());
+    }
+
+    #[test]
+    fn the_wish_to_leave_comes_with_all_that_was_proposed_before_it() {
+        let (desk, _ear) = Desk::new(Duration::from_secs(1)).unwrap();
+        desk.up();
+        let desk = std::sync::Arc::new(desk);
+        let daemon = std::thread::spawn({
+            let desk = std::sync::Arc::clone(&desk);
+            move || {
+                (0..10_000).for_each(|_| desk.propose(vec![1]).unwrap());
+                desk.leave();
+            }
+        });
+        let mut taken = 0;
+        loop {
+            let Taken { proposals, leaving } = desk.take_proposals();
+            taken += proposals.len();
+            if leaving {
+                break;
+            }
+        }
+        daemon.join().unwrap();
+        assert_eq!(taken, 10_000);
     }
 }

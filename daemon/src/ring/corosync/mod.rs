@@ -242,9 +242,10 @@ impl Member {
             if picture.has_left() || leaving.is_some_and(|since| now.duration_since(since) > LEAVE_WITHIN) {
                 return Ok(Ending::Left);
             }
-            waiting.extend(self.desk.take_proposals());
+            let taken = self.desk.take_proposals();
+            waiting.extend(taken.proposals);
             let pause = Self::send(connection, &mut waiting).map_err(lost)?;
-            if self.desk.leaving() && waiting.is_empty() && leaving.is_none() {
+            if taken.leaving && waiting.is_empty() && leaving.is_none() {
                 connection.leave().map_err(lost)?;
                 leaving = Some(now);
             }

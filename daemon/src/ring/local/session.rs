@@ -239,8 +239,9 @@ impl<'a> Session<'a> {
             // The lock on the node id is this process's: whoever had it is dead.
             wanted = Some((node, seat.incarnation, Reason::Died));
         }
-        self.outbox.extend(self.desk.take_proposals());
-        if self.joined && self.desk.leaving() && self.outbox.is_empty() {
+        let taken = self.desk.take_proposals();
+        self.outbox.extend(taken.proposals);
+        if self.joined && taken.leaving && self.outbox.is_empty() {
             wanted = wanted.or(Some((node, incarnation, Reason::Left)));
         }
         if let Some((gone, life, reason)) = wanted {
