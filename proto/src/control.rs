@@ -128,6 +128,9 @@ pub struct ServiceStatus {
     pub state: ServiceState,
     /// Whether it is frozen (`Z`).
     pub frozen: bool,
+    /// Set where Belay has frozen it by itself: the promise that a decision would have broken, with the evidence.
+    #[serde(default)]
+    pub guarded: Option<String>,
     /// Whether parts of it were left stopped (`P`); a VM has no parts.
     pub partial: bool,
     /// Its owner.

@@ -56,6 +56,8 @@ pub enum EventKind {
     Service,
     /// Nothing could be done, and why.
     Blocked,
+    /// A decision would have broken one of Belay's promises and was not carried out: a fault of Belay itself.
+    Guard,
 }
 
 impl EventKind {
@@ -71,6 +73,7 @@ impl EventKind {
             Self::Observation => "observation",
             Self::Service => "service",
             Self::Blocked => "blocked",
+            Self::Guard => "guard",
         }
     }
 }

@@ -154,7 +154,9 @@ fn service_paint(service: &ServiceStatus) -> Paint {
 
 fn service_notes(service: &ServiceStatus, names: &BTreeMap<NodeId, &str>) -> String {
     let mut notes = Vec::new();
-    if service.frozen {
+    if let Some(guarded) = &service.guarded {
+        notes.push(format!("frozen by Belay itself: {guarded}"));
+    } else if service.frozen {
         notes.push("frozen".to_owned());
     }
     if service.partial {

@@ -31,13 +31,19 @@ fn chain(reply: &WhyReply, status: &Status, console: &Console) -> String {
     if let Some(owner) = service.owner {
         let _ = write!(out, " on {}", names.get(&owner).copied().unwrap_or("an unknown member"));
     }
-    if service.frozen {
+    if service.guarded.is_some() {
+        out.push_str(", frozen by Belay itself");
+    } else if service.frozen {
         out.push_str(", frozen");
     }
     if let Some(since) = service.transition {
         let _ = write!(out, ", for {} now", rough((console.now)().since(since)));
     }
     out.push('\n');
+    if let Some(guarded) = &service.guarded {
+        let _ = writeln!(out, "A decision would have broken a promise: {guarded}");
+        let _ = writeln!(out, "Look where it runs, then unfreeze it: belay unfreeze {}", service.name);
+    }
     for copy in &service.copies {
         let place = names.get(&copy.node).copied().unwrap_or("an unknown member");
         let _ = writeln!(out, "A copy runs on {place}: it {}", copy.fate.words());

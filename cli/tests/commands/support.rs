@@ -40,6 +40,7 @@ pub(crate) fn service(name: &str, state: ServiceState, owner: u32, last: u32) ->
         name: name.parse().unwrap(),
         state,
         frozen: false,
+        guarded: None,
         partial: false,
         owner: node(owner),
         last_owner: node(last),

@@ -105,5 +105,6 @@ fn message_id(kind: EventKind) -> &'static str {
         EventKind::Observation => "3f0c6d5f1d5b4a0b9a3e6a7f2f5d1c07",
         EventKind::Service => "3f0c6d5f1d5b4a0b9a3e6a7f2f5d1c08",
         EventKind::Blocked => "3f0c6d5f1d5b4a0b9a3e6a7f2f5d1c09",
+        EventKind::Guard => "3f0c6d5f1d5b4a0b9a3e6a7f2f5d1c0a",
     }
 }

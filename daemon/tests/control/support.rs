@@ -19,6 +19,7 @@ pub(crate) fn status() -> Status {
         name: "vm:web1".parse().unwrap(),
         state: ServiceState::Started,
         frozen: false,
+        guarded: None,
         partial: false,
         owner: Some(NodeId(1)),
         last_owner: None,

@@ -290,6 +290,7 @@ impl State {
         record.since = time;
         record.ready = false;
         record.unverified = false;
+        record.refused = None;
         record.last_event = Some(proof.event);
         self.release(node, proof, words);
     }

@@ -2,6 +2,7 @@
 
 use super::State;
 use super::fencing::FencedProof;
+use super::guard::Tripped;
 use super::history::node_event;
 use super::mode::Drain;
 use crate::mutant::{self, Mutant};
@@ -53,6 +54,10 @@ pub struct NodeRecord {
     /// What it offers to VMs, as it said.
     #[serde(default)]
     pub facts: Option<HostFacts>,
+    /// A decision about it that would have broken a promise, and was not carried out. Kept for people to see until it next
+    /// joins or is proven down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Tripped>,
     /// What last happened to it.
     pub last_event: Option<EventId>,
     /// Whether services could be placed on it after the last entry.
@@ -103,6 +108,7 @@ impl NodeRecord {
             mode_event: None,
             drain: None,
             facts: None,
+            refused: None,
             last_event: None,
             available: false,
         }
@@ -162,6 +168,7 @@ impl State {
         record.since = time;
         record.ready = false;
         record.running.clear();
+        record.refused = None;
         record.unverified = !known || member.diverged;
         let text = self.arrival_text(member, &was, known, same_boot);
         let severity = if member.diverged { Severity::Error } else { Severity::Notice };

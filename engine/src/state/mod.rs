@@ -9,6 +9,7 @@
 //!   entry ──► apply ──► request / outcome / observation / view …   what the entry says
 //!                  └──► advance    what became due with the time it carries: fencing, retries
 //!                  └──► settle     services that should run and do not: find them a place
+//!                  └──► guard      what of all this must not be is taken back
 //! ```
 //!
 //! The life of one service (the words are those of `clustat`):
@@ -30,6 +31,7 @@
 
 pub mod facts;
 pub mod fencing;
+pub mod guard;
 pub mod member;
 pub mod migration;
 pub mod mode;
@@ -99,6 +101,8 @@ pub struct State {
     recent: VecDeque<HistoryEvent>,
     #[serde(skip)]
     journal: Journal,
+    #[serde(skip)]
+    watch: guard::Watch,
     /// Counts how often members were asked what they run.
     inquiry: u64,
 }
@@ -208,6 +212,7 @@ impl State {
         self.chain = snapshot::extend_chain(self.chain, entry);
         self.time = self.time.max(entry.time);
         self.journal.open(self.index, self.time);
+        let evidence = guard::Evidence::of(self, entry);
         self.note_alive(entry.from);
         match &entry.what {
             What::View(view) => self.apply_view(view),
@@ -240,6 +245,7 @@ impl State {
         }
         self.stop_dependants();
         self.fail_back();
+        self.guard(&evidence);
         self.prune();
         self.close_journal()
     }

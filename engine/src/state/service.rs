@@ -4,6 +4,7 @@
 //! epoch, so that the outcome of an earlier one cannot be taken for the outcome of this one (design S9).
 
 use super::State;
+use super::guard::{Before, Tripped};
 use super::history::{Cause, event};
 pub use super::migration::MigrationStage;
 use super::moves::Moves;
@@ -163,8 +164,11 @@ pub struct Search {
 pub struct ServiceRecord {
     /// What it is doing.
     pub phase: Phase,
-    /// An administrator wants it left untouched.
+    /// It is left untouched: an administrator wants it so, or a guard went off.
     pub frozen: bool,
+    /// Belay has frozen it by itself, since a decision about it would have broken a promise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tripped: Option<Tripped>,
     /// Who had it before.
     pub last_owner: Option<NodeId>,
     /// The number of the last decision.
@@ -225,6 +229,7 @@ impl ServiceRecord {
         Self {
             phase,
             frozen: false,
+            tripped: None,
             last_owner: None,
             epoch: OwnershipEpoch(0),
             decided: Index(0),
@@ -278,9 +283,20 @@ impl State {
         change: impl FnOnce(&mut Self, &mut ServiceRecord) -> R,
     ) -> Option<R> {
         let mut record = self.services.remove(name)?;
+        let before = Before::of(&record);
         let result = change(self, &mut record);
+        self.watch.note(name, before, &record);
         self.services.insert(name.clone(), record);
         Some(result)
+    }
+
+    /// Changes every record, where no decision is made for one of them. The guards see it as they see any other change.
+    pub(crate) fn change_each(&mut self, change: impl Fn(&mut ServiceRecord)) {
+        for (name, record) in &mut self.services {
+            let before = Before::of(record);
+            change(record);
+            self.watch.note(name, before, record);
+        }
     }
 
     /// Makes a decision: a new phase under a new epoch.
@@ -371,7 +387,7 @@ impl State {
                 record.search = Search { wish, avoid, ..Search::default() };
                 let phase = Phase::Stopped { wanted: Wanted::Now };
                 self.enter(name, record, phase, Severity::Info, "stopped, to be started again".into(), cause);
-                if let Some(owner) = owner.filter(|owner| wish == Some(*owner)) {
+                if let Some(owner) = owner.filter(|owner| wish == Some(*owner) && !record.frozen) {
                     self.restart_in_place(name, record, owner);
                 }
             }

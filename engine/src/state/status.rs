@@ -1,6 +1,7 @@
 //! What people are shown of the state.
 
 use super::State;
+use super::guard::Tripped;
 use super::member::{NodeRecord, Standing};
 use super::service::{Phase, Rival, ServiceRecord};
 use belay_proto::control::{Copy, CopyFate, HostVerdict, MemberState, MemberStatus, ServiceStatus, WhyReply};
@@ -45,6 +46,9 @@ impl State {
                 (None, None) => format!("to be fenced in {}", victim.not_before.since(self.time)),
             };
         }
+        if let Some(refused) = &record.refused {
+            return format!("a decision about it was refused by Belay itself: {}", refused.words());
+        }
         if let Some(detail) = self.mode_detail(id) {
             return detail;
         }
@@ -82,6 +86,7 @@ impl State {
     #[must_use]
     pub fn alarms(&self) -> Vec<String> {
         let mut alarms: Vec<String> = self.disarmed_alarm().into_iter().chain(self.lock_alarm()).collect();
+        alarms.extend(self.guard_alarms());
         for (name, record) in &self.services {
             for (node, rival) in &record.rivals {
                 alarms.push(self.copy_alarm(name, record, *node, *rival));
@@ -106,6 +111,24 @@ impl State {
             }
         }
         alarms
+    }
+}
+
+impl State {
+    /// Promises that a decision would have broken: a fault of Belay itself, and the first thing to be told.
+    fn guard_alarms(&self) -> Vec<String> {
+        let services = self.services.iter().filter_map(|(name, record)| {
+            let words = record.tripped.as_ref()?.words();
+            Some(format!("{name} was frozen by Belay itself, look where it runs and then unfreeze it: {words}"))
+        });
+        let hosts = self.nodes.iter().filter_map(|(id, node)| {
+            Some(format!(
+                "Belay refused a decision of its own about {}: {}",
+                self.node_name(*id),
+                node.refused.as_ref()?.words()
+            ))
+        });
+        services.chain(hosts).collect()
     }
 }
 
@@ -157,6 +180,7 @@ impl State {
             name: name.clone(),
             state: record.phase.shown(),
             frozen: record.frozen,
+            guarded: record.tripped.as_ref().map(Tripped::words),
             partial: false,
             owner: record.phase.owner(),
             last_owner: record.last_owner,

@@ -30,8 +30,11 @@ impl State {
             self.doubt_proofs(view);
             self.hold_starts(view);
             if mutant::is(Mutant::DisabledForgottenInPowerLoss) {
-                let disabled = self.services.values_mut().filter(|record| record.phase == Phase::Disabled);
-                disabled.for_each(|record| record.phase = Phase::Stopped { wanted: Wanted::Now });
+                self.change_each(|record| {
+                    if record.phase == Phase::Disabled {
+                        record.phase = Phase::Stopped { wanted: Wanted::Now };
+                    }
+                });
             }
         }
         self.note_hosts(&view.hosts);
@@ -94,11 +97,11 @@ impl State {
 
     /// A stop by hand lasts until the membership changes (rgmanager.md §2: stopped is temporary).
     fn want_stopped_again(&mut self) {
-        for record in self.services.values_mut() {
+        self.change_each(|record| {
             if record.phase == (Phase::Stopped { wanted: Wanted::AtNextView }) {
                 record.phase = Phase::Stopped { wanted: Wanted::Now };
             }
-        }
+        });
     }
 
     /// A host whose daemon is away on purpose, or dead on a living host, may meanwhile have died itself.

@@ -8,6 +8,7 @@ use belay_engine::state::member::Standing;
 use belay_engine::state::service::Phase;
 use belay_proto::control::Verdict;
 use belay_proto::entry::{Request, Seen, What, WorkOutcome};
+use belay_proto::history::EventKind;
 use belay_proto::{Code, Incarnation, Index, NodeId, OwnershipEpoch, RequestId, ServiceName};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -181,6 +182,11 @@ impl Sim {
         }
         if opens_term {
             self.remembers(host);
+        }
+        if let Some(event) = record.events.iter().find(|event| event.kind == EventKind::Guard) {
+            // Whatever it kept from happening, something had decided it.
+            let about = event.service.as_ref().map(|service| format!("{service} ")).unwrap_or_default();
+            self.violated("guard", format!("{about}{}", event.text));
         }
         self.placed_by_the_rules(host);
         let first = self.truth.applied.insert((record.index, record.chain));

@@ -33,7 +33,13 @@ impl State {
             };
         }
         record.frozen = false;
-        let thawed = event(EventKind::Service, Severity::Notice, "unfrozen: it is managed again");
+        let text = match record.tripped.take() {
+            Some(tripped) => {
+                format!("unfrozen, though Belay had frozen it by itself ({}): it is managed again", tripped.invariant)
+            }
+            None => "unfrozen: it is managed again".to_owned(),
+        };
+        let thawed = event(EventKind::Service, Severity::Notice, text);
         self.note_service(name, record, thawed, Cause::Before);
         if let (true, Phase::Started { owner }) = (record.died_frozen, record.phase.clone()) {
             self.ended_frozen(name, record, owner);

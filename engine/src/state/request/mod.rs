@@ -220,7 +220,9 @@ impl State {
     ) -> Result<Taken, Refusal> {
         let touches_frozen = matches!(asked.request, Request::Freeze { .. } | Request::Unfreeze { .. });
         if record.frozen && !touches_frozen {
-            return Err((Code::Frozen, "unfreeze it first".into()));
+            let why =
+                record.tripped.as_ref().map(|tripped| format!("Belay froze it by itself ({}); ", tripped.invariant));
+            return Err((Code::Frozen, format!("{}unfreeze it first", why.unwrap_or_default())));
         }
         match &asked.request {
             Request::Enable { target: Some(target), .. } => self.enable(name, record, Whither::Member(*target)),
