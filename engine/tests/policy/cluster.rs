@@ -73,11 +73,25 @@ impl Cluster {
     }
 
     pub(crate) fn view(&mut self, members: &[NodeId]) {
+        self.view_on(members, members);
+    }
+
+    /// A view of these members, and of these hosts that live.
+    pub(crate) fn view_on(&mut self, members: &[NodeId], hosts: &[NodeId]) {
+        self.view_of(members, hosts, "boot", 1);
+    }
+
+    /// All of these come back from a loss of power.
+    pub(crate) fn reborn(&mut self, members: &[NodeId]) {
+        self.view_of(members, members, "reborn", 2);
+    }
+
+    fn view_of(&mut self, members: &[NodeId], hosts: &[NodeId], boot: &str, life: u64) {
         self.rounds += 1;
         let member = |node: &NodeId| Member {
             node: *node,
-            boot: format!("boot{node}").parse().unwrap(),
-            incarnation: Incarnation(1),
+            boot: format!("{boot}{node}").parse().unwrap(),
+            incarnation: Incarnation(life),
             diverged: false,
         };
         let view = View {
@@ -85,7 +99,7 @@ impl Cluster {
             ring: RingId::default(),
             term: Term(0),
             members: members.iter().map(member).collect(),
-            hosts: members.to_vec(),
+            hosts: hosts.to_vec(),
         };
         self.apply(members[0], What::View(view));
     }
