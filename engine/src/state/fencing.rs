@@ -9,9 +9,10 @@ use super::history::{Cause, node_event};
 use super::member::{NodeRecord, Standing};
 use super::service::{Phase, ServiceRecord, Wanted};
 use crate::mutant::{self, Mutant};
+use belay_config::model::Cluster;
 use belay_proto::entry::FenceOutcome;
 use belay_proto::history::{EventId, EventKind, Severity};
-use belay_proto::{Index, NodeId, ServiceName, Span, Timestamp};
+use belay_proto::{BootId, Index, NodeId, ServiceName, Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// How long to wait after a failed attempt; the `override_time` of the original.
@@ -35,23 +36,33 @@ enum How {
     CleanStart,
 }
 
+/// Each proof is made of what proves it: whoever has that and nothing else gets none.
 impl FencedProof {
     /// The host is in the view with a boot id it did not have before: all its processes are gone.
-    pub(super) fn new_boot(event: EventId) -> Self {
-        Self { how: How::NewBoot, event }
+    pub(super) fn new_boot(former: Option<&BootId>, now: &BootId, event: EventId) -> Option<Self> {
+        former.is_some_and(|former| former != now).then_some(Self { how: How::NewBoot, event })
     }
 
-    fn confirmed(event: EventId) -> Self {
-        Self { how: How::Confirmed, event }
+    /// An attempt of this loss succeeded.
+    fn confirmed(victim: &Victim, tried: u32, number: u32, event: EventId) -> Option<Self> {
+        (victim.first_attempt..=tried).contains(&number).then_some(Self { how: How::Confirmed, event })
     }
 
-    /// A person vouched for it.
-    pub(super) fn acknowledged(event: EventId) -> Self {
-        Self { how: How::Acknowledged, event }
+    /// A person vouched for a host that is not there.
+    pub(super) fn acknowledged(standing: &Standing, event: EventId) -> Option<Self> {
+        let absent = matches!(standing, Standing::Unknown | Standing::Lost { .. } | Standing::Left { stopped: false });
+        absent.then_some(Self { how: How::Acknowledged, event })
     }
 
-    fn clean_start(event: EventId) -> Self {
-        Self { how: How::CleanStart, event }
+    /// The operator vouched in the configuration for hosts that were never seen.
+    fn clean_start(config: &Cluster, standing: &Standing, event: EventId) -> Option<Self> {
+        let unseen = *standing == Standing::Unknown && config.fence_daemon.clean_start;
+        unseen.then_some(Self { how: How::CleanStart, event })
+    }
+
+    /// What a deliberate fault takes for a proof; none, in a build that has no such faults.
+    pub(super) fn forged(by: Mutant, event: EventId) -> Option<Self> {
+        mutant::is(by).then_some(Self { how: How::Confirmed, event })
     }
 
     /// A few words for the status.
@@ -125,7 +136,7 @@ impl State {
             .collect();
         for (node, standing) in absent {
             if standing == Standing::Unknown && config.fence_daemon.clean_start {
-                self.assume_down(node);
+                self.assume_down(node, &config, &standing);
             } else if self.disarmed.is_none() || mutant::is(Mutant::DisarmedIsForgotten) {
                 let delay = self.fencing_delay(&standing, joins);
                 self.make_victim(node, &standing, delay);
@@ -145,10 +156,12 @@ impl State {
         }
     }
 
-    fn assume_down(&mut self, node: NodeId) {
+    fn assume_down(&mut self, node: NodeId, config: &Cluster, standing: &Standing) {
         let text = format!("{} is taken to be off, as clean_start says", self.node_name(node));
         let id = self.note(node_event(EventKind::Fence, Severity::Warning, node, text), None);
-        self.stand_down(node, FencedProof::clean_start(id), "is taken to be off");
+        if let Some(proof) = FencedProof::clean_start(config, standing, id) {
+            self.stand_down(node, proof, "is taken to be off");
+        }
     }
 
     fn make_victim(&mut self, node: NodeId, standing: &Standing, delay: Span) {
@@ -240,8 +253,8 @@ impl State {
             victim.no_method = false;
             victim.cause = Some(id);
             victim.attempt = Some(Attempt { number, by, decided: self.index });
-            if mutant::is(Mutant::StartBeforeFenced) {
-                self.release(node, FencedProof::confirmed(id), "is being fenced");
+            if let Some(proof) = FencedProof::forged(Mutant::StartBeforeFenced, id) {
+                self.release(node, proof, "is being fenced");
             }
         }
         self.victims.insert(node, victim);
@@ -255,13 +268,17 @@ impl State {
         if earlier || number > tried {
             return;
         }
+        let victim = victim.clone();
         let cause = victim.cause;
         let (name, by) = (self.node_name(node), self.node_name(from));
         match outcome {
             FenceOutcome::Confirmed { method } => {
                 let text = format!("{name} is fenced: {by} confirmed it by method {method}");
                 let id = self.note(node_event(EventKind::Fence, Severity::Notice, node, text), cause);
-                self.stand_down(node, FencedProof::confirmed(id), "was fenced");
+                let proof = FencedProof::confirmed(&victim, tried, number, id);
+                if let Some(proof) = proof.or_else(|| FencedProof::forged(Mutant::LateFenceOutcomeProves, id)) {
+                    self.stand_down(node, proof, "was fenced");
+                }
             }
             FenceOutcome::Failed { reason } => {
                 if victim.attempt.as_ref().map(|attempt| attempt.number) != Some(number) {

@@ -159,10 +159,10 @@ impl State {
         }
         let time = self.time;
         let mut record = self.nodes.remove(&member.node).unwrap_or_else(|| NodeRecord::new(time));
-        let same_boot = record.boot.as_ref() == Some(&member.boot) && !mutant::is(Mutant::SameBootIsNewBoot);
+        let former = record.boot.replace(member.boot.clone());
+        let same_boot = former.as_ref() == Some(&member.boot) && !mutant::is(Mutant::SameBootIsNewBoot);
         let was = record.standing.clone();
-        let known = record.boot.is_some();
-        record.boot = Some(member.boot.clone());
+        let known = former.is_some();
         record.incarnation = Some(member.incarnation);
         record.standing = Standing::Online;
         record.since = time;
@@ -175,10 +175,11 @@ impl State {
         let id = self.note(node_event(EventKind::Member, severity, member.node, text), record.last_event);
         record.last_event = Some(id);
         self.nodes.insert(member.node, record);
-        if known && !same_boot {
-            self.release(member.node, FencedProof::new_boot(id), "was restarted");
-        } else {
-            self.avert_fencing(member.node, id);
+        let proof = FencedProof::new_boot(former.as_ref(), &member.boot, id);
+        let forged = || FencedProof::forged(Mutant::SameBootIsNewBoot, id).filter(|_| known);
+        match proof.or_else(forged) {
+            Some(proof) => self.release(member.node, proof, "was restarted"),
+            None => self.avert_fencing(member.node, id),
         }
     }
 
@@ -220,11 +221,9 @@ impl State {
         };
         let unclean = standing == Standing::Left { stopped: false };
         self.set_standing(node, standing, severity, text);
-        if unclean
-            && mutant::is(Mutant::LeaveRunningIsClean)
-            && let Some(id) = self.nodes.get(&node).and_then(|record| record.last_event)
-        {
-            self.release(node, FencedProof::new_boot(id), "left");
+        let event = self.nodes.get(&node).and_then(|record| record.last_event).filter(|_| unclean);
+        if let Some(proof) = event.and_then(|id| FencedProof::forged(Mutant::LeaveRunningIsClean, id)) {
+            self.release(node, proof, "left");
         }
     }
 

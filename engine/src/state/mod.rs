@@ -212,6 +212,7 @@ impl State {
         self.chain = snapshot::extend_chain(self.chain, entry);
         self.time = self.time.max(entry.time);
         self.journal.open(self.index, self.time);
+        self.watch.open();
         let evidence = guard::Evidence::of(self, entry);
         self.note_alive(entry.from);
         match &entry.what {

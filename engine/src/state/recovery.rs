@@ -115,7 +115,7 @@ impl State {
                 record.search = Search::default();
                 let can = self.may_start_in_place(record, vm, owner);
                 if can {
-                    self.decide(name, record, Phase::Starting { owner }, text, Cause::Before);
+                    self.order_start(name, record, owner, text);
                 } else {
                     record.search.wish = Some(owner);
                     self.decide(name, record, wanted, text, Cause::Before);

@@ -358,6 +358,12 @@ impl State {
     /// Tells a service to start on a host that placement chose.
     pub(crate) fn start_on(&mut self, name: &ServiceName, record: &mut ServiceRecord, owner: NodeId) {
         let text = format!("starting on {}", self.node_name(owner));
+        self.order_start(name, record, owner, text);
+    }
+
+    /// The one place where a start is decided. What a lost host had comes here only after it was taken from that host, for
+    /// which a `FencedProof` is needed ([`State::release`]).
+    pub(crate) fn order_start(&mut self, name: &ServiceName, record: &mut ServiceRecord, owner: NodeId, text: String) {
         record.search.retry_at = None;
         self.decide(name, record, Phase::Starting { owner }, text, Cause::Before);
     }

@@ -157,6 +157,11 @@ impl PartialEq for Watch {
 }
 
 impl Watch {
+    /// An entry is about to be applied.
+    pub(super) fn open(&mut self) {
+        self.changed.clear();
+    }
+
     /// A record was changed. How it was at first counts, however often it changes.
     pub(super) fn note(&mut self, name: &ServiceName, before: Before, record: &ServiceRecord) {
         if before.differs(record) && !self.changed.contains_key(name) {

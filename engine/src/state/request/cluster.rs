@@ -34,20 +34,21 @@ impl State {
     /// A person vouches that a host is off.
     pub(super) fn acknowledge(&mut self, id: &RequestId, by: &str, node: NodeId) {
         let name = self.node_name(node);
-        let absent = self.nodes.get(&node).map(|record| {
-            matches!(record.standing, Standing::Unknown | Standing::Lost { .. } | Standing::Left { stopped: false })
-        });
-        match absent {
-            None => self.set_answer(id, Code::NoNode, format!("there is no member {name}"), None),
-            Some(false) => {
+        let Some(standing) = self.nodes.get(&node).map(|record| record.standing.clone()) else {
+            return self.set_answer(id, Code::NoNode, format!("there is no member {name}"), None);
+        };
+        match standing {
+            Standing::Online | Standing::Leaving { .. } | Standing::Down(_) | Standing::Left { stopped: true } => {
                 let reason = format!("{name} is not waiting to be fenced");
                 self.set_answer(id, Code::Invalid, reason, None);
             }
-            Some(true) => {
+            Standing::Unknown | Standing::Lost { .. } | Standing::Left { stopped: false } => {
                 let cause = self.victims.get(&node).and_then(|victim| victim.cause);
                 let text = format!("{by} vouches that {name} is off: fencing is overridden");
                 let event = self.note(node_event(EventKind::Fence, Severity::Warning, node, text), cause);
-                self.stand_down(node, FencedProof::acknowledged(event), "an administrator vouched to be off");
+                if let Some(proof) = FencedProof::acknowledged(&standing, event) {
+                    self.stand_down(node, proof, "an administrator vouched to be off");
+                }
                 self.set_answer(id, Code::Success, String::new(), None);
             }
         }

@@ -2,7 +2,7 @@
 //! decision back and freeze the service, with the evidence, before any host is told of it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // The tests' own tools stop a test that cannot go on.
 
-#[path = "../policy/cluster.rs"]
+#[path = "../../../../engine/tests/policy/cluster.rs"]
 #[allow(dead_code)] // The policy's stories need more of it than these.
 mod cluster;
 mod hosts;
