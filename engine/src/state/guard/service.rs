@@ -97,7 +97,8 @@ impl State {
             return Some((Invariant::S10, format!("it is to migrate from {here} to {there}, which cannot take it")));
         }
         // What was under way may end, or a copy be found, in the entry that begins the migration.
-        let ran = before.phase.may_run_on(from) || evidence.entry.from == from;
+        let reported = evidence.entry.from == from;
+        let ran = before.phase.may_run_on(from) || before.rivals.contains_key(&from) || reported;
         (!ran).then(|| (Invariant::S10, format!("it is to migrate from {here}, where it does not run")))
     }
 
