@@ -132,6 +132,7 @@ mod switch {
 
     thread_local! {
         static PRESENT: Cell<Option<Mutant>> = const { Cell::new(None) };
+        static UNGUARDED: Cell<bool> = const { Cell::new(false) };
     }
 
     /// Switches a mutant on for this thread, and whichever was on before off.
@@ -144,10 +145,28 @@ mod switch {
     pub fn is(mutant: Mutant) -> bool {
         PRESENT.get() == Some(mutant)
     }
+
+    /// Takes the guards (`state::guard`) out for this thread, so that what a fault leads to can be seen, or puts them back.
+    pub fn unguard(off: bool) {
+        UNGUARDED.set(off);
+    }
+
+    /// Whether the guards are out.
+    #[must_use]
+    pub fn unguarded() -> bool {
+        UNGUARDED.get()
+    }
 }
 
 #[cfg(feature = "mutants")]
-pub use switch::{is, set};
+pub use switch::{is, set, unguard, unguarded};
+
+/// Whether the guards are out: never, in a build that has no mutants.
+#[cfg(not(feature = "mutants"))]
+#[must_use]
+pub const fn unguarded() -> bool {
+    false
+}
 
 /// Whether this mutant is on: never, in a build that has none.
 #[cfg(not(feature = "mutants"))]

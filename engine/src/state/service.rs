@@ -4,7 +4,7 @@
 //! epoch, so that the outcome of an earlier one cannot be taken for the outcome of this one (design S9).
 
 use super::State;
-use super::guard::{Before, Tripped};
+use super::guard::{Tripped, Watch};
 use super::history::{Cause, event};
 pub use super::migration::MigrationStage;
 use super::moves::Moves;
@@ -283,7 +283,7 @@ impl State {
         change: impl FnOnce(&mut Self, &mut ServiceRecord) -> R,
     ) -> Option<R> {
         let mut record = self.services.remove(name)?;
-        let before = Before::of(&record);
+        let before = Watch::before(&record);
         let result = change(self, &mut record);
         self.watch.note(name, before, &record);
         self.services.insert(name.clone(), record);
@@ -293,7 +293,7 @@ impl State {
     /// Changes every record, where no decision is made for one of them. The guards see it as they see any other change.
     pub(crate) fn change_each(&mut self, change: impl Fn(&mut ServiceRecord)) {
         for (name, record) in &mut self.services {
-            let before = Before::of(record);
+            let before = Watch::before(record);
             change(record);
             self.watch.note(name, before, record);
         }

@@ -29,13 +29,24 @@ pub struct Options {
     pub keep_all: bool,
     /// Which deliberate fault the engine has, in a build that has any.
     pub mutant: Option<Mutant>,
+    /// Without the engine's guards, so that a deliberate fault does what it does. Only in builds that have these faults.
+    pub unguarded: bool,
     /// What of it is left out.
     pub cut: Cut,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { hosts: None, steps: 3000, trace: false, wire: false, keep_all: false, mutant: None, cut: Cut::default() }
+        Self {
+            hosts: None,
+            steps: 3000,
+            trace: false,
+            wire: false,
+            keep_all: false,
+            mutant: None,
+            unguarded: false,
+            cut: Cut::default(),
+        }
     }
 }
 
@@ -98,7 +109,10 @@ const CALM_FOR: u64 = 45_000;
 #[must_use]
 pub fn run_seed(seed: u64, options: &Options) -> Report {
     #[cfg(feature = "mutants")]
-    belay_engine::mutant::set(options.mutant);
+    {
+        belay_engine::mutant::set(options.mutant);
+        belay_engine::mutant::unguard(options.unguarded);
+    }
     let mut rng = Rng::new(seed);
     let mut shape = Shape::draw(&mut rng, options.hosts);
     shape.vms.truncate(options.cut.vms.unwrap_or(usize::MAX).max(1));

@@ -183,11 +183,7 @@ impl Sim {
         if opens_term {
             self.remembers(host);
         }
-        if let Some(event) = record.events.iter().find(|event| event.kind == EventKind::Guard) {
-            // Whatever it kept from happening, something had decided it.
-            let about = event.service.as_ref().map(|service| format!("{service} ")).unwrap_or_default();
-            self.violated("guard", format!("{about}{}", event.text));
-        }
+        self.no_guard_went_off(host, record);
         self.placed_by_the_rules(host);
         let first = self.truth.applied.insert((record.index, record.chain));
         self.decided(host, &record.entry.what, first);
@@ -197,6 +193,17 @@ impl Sim {
         if record.index.0.is_multiple_of(8) {
             self.adopt_by_hand();
         }
+    }
+
+    /// Whatever a guard of the engine kept from happening, something had decided it.
+    fn no_guard_went_off(&mut self, host: NodeId, record: &PersistRecord) {
+        let Some(event) = record.events.iter().find(|event| event.kind == EventKind::Guard) else { return };
+        let Some(state) = self.daemon(host).map(|daemon| daemon.node.state()) else { return };
+        let of_service = event.service.as_ref().and_then(|service| state.service(service)?.tripped.as_ref());
+        let of_host = event.node.and_then(|node| state.node(node)?.refused.as_ref());
+        let promise = of_service.or(of_host).map(|tripped| tripped.invariant.to_string()).unwrap_or_default();
+        let about = event.service.as_ref().map(|service| format!("{service} ")).unwrap_or_default();
+        self.violated(&format!("guard {promise}"), format!("{about}{}", event.text));
     }
 
     /// Who applied the same entries has the same state, and so has whoever reads its snapshot (S4).
