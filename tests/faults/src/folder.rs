@@ -33,8 +33,10 @@ impl Folder {
     pub(crate) fn new() -> Result<Self> {
         clear_leftovers()?;
         let path = tempfile::Builder::new().prefix(PREFIX).rand_bytes(5).tempdir()?.keep();
-        let owner = File::create(path.join("owner"))?;
-        let owner = Flock::lock(owner, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)?;
+        // Locked before it has its name: a test that starts at this moment would take an unlocked one for left behind.
+        let owner = Flock::lock(File::create(path.join("new"))?, FlockArg::LockExclusiveNonblock);
+        let owner = owner.map_err(|(_, errno)| errno)?;
+        fs::rename(path.join("new"), path.join("owner"))?;
         Ok(Self { path, done: false, _owner: owner })
     }
 
