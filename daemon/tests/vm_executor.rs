@@ -41,7 +41,7 @@ impl Scripted {
             ..AgentSettings::new(program)
         };
         let host = Host::new(agent, URI, |settings| {
-            settings.driver.list_within = Duration::from_millis(500);
+            settings.driver.list_within = Duration::from_secs(5);
             settings.driver.slack = Duration::from_secs(1);
         });
         let xml = dir.path().join("web1.xml");
