@@ -4,7 +4,6 @@ use super::entries::{KINDS, Speaker, kind};
 use super::written::Dice;
 use belay_engine::state::State;
 use belay_proto::entry::Entry;
-use belay_proto::history::EventKind;
 use belay_proto::{Index, NodeId, OwnershipEpoch, ServiceName, ServiceState};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,8 +34,6 @@ impl Members {
             }
         }
         assert_eq!(self.one.index(), before.next());
-        let guarded = events.iter().find(|event| event.kind == EventKind::Guard);
-        assert!(guarded.is_none(), "whatever comes, nothing is decided that a guard has to take back: {guarded:?}");
         assert!(events.iter().all(|event| event.id.index == self.one.index()), "{events:?}");
         assert!(events.iter().enumerate().all(|(part, event)| event.id.part as usize == part), "{events:?}");
         self.no_epoch_goes_back();

@@ -82,6 +82,7 @@ impl Cluster {
     }
 
     /// All of these come back from a loss of power.
+    #[allow(dead_code)] // Only the stories of the guards (tests/sim/tests/guards) need it.
     pub(crate) fn reborn(&mut self, members: &[NodeId]) {
         self.view_of(members, members, "reborn", 2);
     }

@@ -108,7 +108,6 @@ fn resting(before: &Before, evidence: &Evidence<'_>, held: &BTreeSet<NodeId>) ->
         }
         Phase::Starting { owner } | Phase::Stopping { owner, .. } if held.contains(owner) => before.phase.clone(),
         Phase::Started { owner } if before.gone() || held.contains(owner) => before.phase.clone(),
-        Phase::Starting { .. } | Phase::Stopping { .. } | Phase::Started { .. } => stopped,
         Phase::Migrating { .. } if *held == before.holders() && outcome.is_none() => before.phase.clone(),
         Phase::Migrating { from, to, .. } if held.contains(from) || held.contains(to) => {
             // Its call has ended, or one end is known: both are looked at, as far as that is not done.
@@ -119,6 +118,6 @@ fn resting(before: &Before, evidence: &Evidence<'_>, held: &BTreeSet<NodeId>) ->
                 stage: MigrationStage::Looking { source: absent(from), target: absent(to) },
             }
         }
-        Phase::Migrating { .. } => stopped,
+        Phase::Starting { .. } | Phase::Stopping { .. } | Phase::Started { .. } | Phase::Migrating { .. } => stopped,
     }
 }

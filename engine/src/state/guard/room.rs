@@ -110,8 +110,9 @@ impl State {
 
     /// A required rule about VMs together or apart.
     fn against_rule(&self, config: &Cluster, placed: &Placed) -> Option<String> {
-        let rules = config.placement.affinities.iter().filter(|rule| rule.required && rule.vms.contains(&placed.name));
-        rules.into_iter().find_map(|rule| {
+        let mut rules =
+            config.placement.affinities.iter().filter(|rule| rule.required && rule.vms.contains(&placed.name));
+        rules.find_map(|rule| {
             let others = rule.vms.iter().filter(|other| **other != placed.name);
             let mut hosts = others.filter_map(|other| self.services.get(other)).flat_map(everywhere);
             let broken = hosts.any(|host| (host == placed.to) != rule.together && config.nodes.contains_key(&host));
