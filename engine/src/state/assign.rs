@@ -28,7 +28,7 @@ impl State {
             (node.is_some_and(|node| node.facts.is_some()), node.filter(|node| node.in_view()).map(|_| self.inquiry));
         let work: Vec<Work> = self
             .services
-            .iter()
+            .restless()
             .filter(|(_, record)| record.decided <= committed || mutant::is(Mutant::ActBeforeCommit))
             .filter_map(|(name, record)| {
                 Some(Work { decided: record.decided, what: self.service_work(me, name, record)? })

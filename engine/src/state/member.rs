@@ -194,7 +194,7 @@ impl State {
     pub(crate) fn member_gone(&mut self, node: NodeId, host_alive: bool) {
         let Some(record) = self.nodes.get(&node) else { return };
         let name = self.node_name(node);
-        let empty = !self.services.values().any(|service| service.phase.may_run_on(node));
+        let empty = self.services.on(node).next().is_none();
         let (standing, severity, text) = match record.standing {
             Standing::Leaving { .. } if empty => {
                 (Standing::Left { stopped: true }, Severity::Notice, format!("{name} left; no VM runs there"))

@@ -137,7 +137,7 @@ impl State {
     pub(crate) fn migrations_after_view(&mut self) {
         let cut_off: Vec<ServiceName> = self
             .services
-            .iter()
+            .restless()
             .filter(|(_, record)| match record.phase {
                 Phase::Migrating { from, stage: MigrationStage::Moving, .. } => {
                     !self.nodes.get(&from).is_some_and(super::member::NodeRecord::in_view)

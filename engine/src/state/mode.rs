@@ -92,14 +92,14 @@ impl State {
         record.drain = request.map(|id| Drain { request: Some(id), cause, deadline, empty: false, blocked: None });
         self.set_homes(node, mode);
         if mode == NodeMode::Active {
-            let back = self.services.values().filter(|record| record.home == Some(node)).count();
+            let back = self.services.restless().filter(|(_, record)| record.home == Some(node)).count();
             let reason = if back == 0 { String::new() } else { format!("{back} VMs are brought back") };
             self.set_answer(id, Code::Success, reason, None);
         }
     }
 
     fn set_homes(&mut self, node: NodeId, mode: NodeMode) {
-        for record in self.services.values_mut() {
+        self.services.change_each(|record| {
             let here = record.phase.owner() == Some(node);
             match mode {
                 NodeMode::Maintenance if here => {
@@ -112,7 +112,7 @@ impl State {
                 // Somebody looks after it now: what failed before is tried again.
                 record.moves = Moves { asked: record.moves.asked, ..Moves::default() };
             }
-        }
+        });
     }
 
     /// An administrator who decides where a service runs, or that it does not, decides that it is not brought back.
@@ -201,7 +201,7 @@ impl State {
 
     fn left_on(&self, node: NodeId) -> Left {
         let mut left = Left::default();
-        for (name, record) in self.services.iter().filter(|(_, record)| record.phase.may_run_on(node)) {
+        for (name, record) in self.services.on(node) {
             self.sort_left(node, name, record, &mut left);
         }
         left

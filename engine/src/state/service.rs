@@ -115,11 +115,17 @@ impl Phase {
     /// Whether the state allows for a copy on this host.
     #[must_use]
     pub fn may_run_on(&self, node: NodeId) -> bool {
+        self.hosts().contains(&Some(node))
+    }
+
+    /// The hosts on which the state allows for a copy, each once.
+    #[must_use]
+    pub fn hosts(&self) -> [Option<NodeId>; 2] {
         match self {
-            Self::Starting { owner } | Self::Started { owner } | Self::Stopping { owner, .. } => *owner == node,
-            Self::Failed { at } => *at == node,
-            Self::Migrating { from, to, .. } => *from == node || *to == node,
-            Self::Stopped { .. } | Self::Disabled => false,
+            Self::Starting { owner } | Self::Started { owner } | Self::Stopping { owner, .. } => [Some(*owner), None],
+            Self::Failed { at } => [Some(*at), None],
+            Self::Migrating { from, to, .. } => [Some(*from), Some(*to).filter(|to| to != from)],
+            Self::Stopped { .. } | Self::Disabled => [None, None],
         }
     }
 
@@ -277,9 +283,9 @@ impl State {
         name: &ServiceName,
         change: impl FnOnce(&mut Self, &mut ServiceRecord) -> R,
     ) -> Option<R> {
-        let mut record = self.services.remove(name)?;
-        let result = change(self, &mut record);
-        self.services.insert(name.clone(), record);
+        let mut taken = self.services.take(name)?;
+        let result = change(self, &mut taken.record);
+        self.services.put_back(taken);
         Some(result)
     }
 

@@ -63,12 +63,12 @@ impl State {
             state.rules = Rules::of(&config);
             state.config = Some(config);
         }
-        for record in state.services.values_mut() {
+        state.services.change_each(|record| {
             record.frozen &= !mutant::is(Mutant::SnapshotForgetsFrozen);
             if mutant::is(Mutant::SnapshotLosesRestarts) {
                 record.restarts.clear();
             }
-        }
+        });
         Ok(state)
     }
 

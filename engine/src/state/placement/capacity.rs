@@ -159,7 +159,7 @@ impl State {
         }
         // Both maps are in the order of names: side by side, instead of a search for each of ten thousand.
         let mut vms = self.config.iter().flat_map(|config| &config.vms).peekable();
-        for (name, record) in &self.services {
+        for (name, record) in self.services.iter() {
             while vms.next_if(|(other, _)| *other < name).is_some() {}
             let vm = vms.peek().filter(|(other, _)| *other == name).map(|(_, vm)| *vm);
             board.add(&self.rules, name, vm, record);

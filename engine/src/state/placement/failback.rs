@@ -64,9 +64,7 @@ impl State {
             .map(|(name, _, to)| (name.clone(), to))
             .collect();
         for (name, to) in drawn {
-            if let Some(record) = self.services.get_mut(&name) {
-                record.drawn_to.insert(to);
-            }
+            self.services.change(&name, |record| record.drawn_to.insert(to));
         }
     }
 
@@ -84,7 +82,7 @@ impl State {
         }
         let mut moves: Vec<(u32, Move)> = self
             .services
-            .iter()
+            .restless()
             .filter(|(_, record)| !record.drawn_to.is_empty())
             .flat_map(|(name, record)| self.better_hosts(name, record))
             .collect();

@@ -187,7 +187,7 @@ impl State {
 
     /// Whether a request waits whose turn it is.
     pub(super) fn queues_ready(&self) -> bool {
-        self.services.values().any(|record| self.next_is_ready(record))
+        self.services.restless().any(|(_, record)| self.next_is_ready(record))
     }
 
     fn next_is_ready(&self, record: &ServiceRecord) -> bool {
@@ -199,7 +199,7 @@ impl State {
     /// Takes the next waiting request of every service that can carry it out.
     pub(crate) fn run_queues(&mut self) {
         let ready: Vec<ServiceName> =
-            self.services.iter().filter(|(_, r)| self.next_is_ready(r)).map(|(name, _)| name.clone()).collect();
+            self.services.restless().filter(|(_, r)| self.next_is_ready(r)).map(|(name, _)| name.clone()).collect();
         for name in ready {
             self.with_service(&name, |state, record| {
                 while state.next_is_ready(record) {
