@@ -78,7 +78,7 @@ impl State {
             }
         }
         self.judge_absent(false);
-        self.services.change_each(|record| {
+        self.change_each(|record| {
             if record.phase == (Phase::Stopped { wanted: Wanted::WhenArmed }) {
                 record.phase = Phase::Stopped { wanted: Wanted::Now };
                 record.waiting = None;

@@ -165,7 +165,8 @@ impl State {
         let over = |id: &NodeId| {
             matches!(self.nodes.get(id).map(|n| &n.standing), None | Some(Standing::Down(_) | Standing::Left { .. }))
         };
-        let sought = self.services.restless().flat_map(|(name, record)| record.sought.iter().map(move |id| (name, *id)));
+        let sought =
+            self.services.restless().flat_map(|(name, record)| record.sought.iter().map(move |id| (name, *id)));
         let gone: Vec<(ServiceName, NodeId)> =
             sought.filter(|(_, id)| over(id)).map(|(name, id)| (name.clone(), id)).collect();
         for (name, node) in gone {

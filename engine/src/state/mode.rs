@@ -99,7 +99,7 @@ impl State {
     }
 
     fn set_homes(&mut self, node: NodeId, mode: NodeMode) {
-        self.services.change_each(|record| {
+        self.change_each(|record| {
             let here = record.phase.owner() == Some(node);
             match mode {
                 NodeMode::Maintenance if here => {

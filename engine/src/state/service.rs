@@ -289,6 +289,11 @@ impl State {
         Some(result)
     }
 
+    /// Changes every record, where no decision is made for one of them.
+    pub(crate) fn change_each(&mut self, change: impl Fn(&mut ServiceRecord)) {
+        self.services.change_each(|_, record| change(record));
+    }
+
     /// Makes a decision: a new phase under a new epoch.
     pub(crate) fn decide(
         &mut self,

@@ -75,11 +75,6 @@ impl Services {
         self.records.keys()
     }
 
-    /// All records, by name.
-    pub(crate) fn values(&self) -> impl Iterator<Item = &ServiceRecord> {
-        self.records.values()
-    }
-
     /// All of them, by name.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&ServiceName, &ServiceRecord)> {
         self.records.iter()
@@ -133,12 +128,12 @@ impl Services {
         Some(result)
     }
 
-    /// Changes all of them in place.
-    pub(crate) fn change_each(&mut self, mut change: impl FnMut(&mut ServiceRecord)) {
+    /// Changes all of them in place, by name.
+    pub(crate) fn change_each(&mut self, mut change: impl FnMut(&ServiceName, &mut ServiceRecord)) {
         let mut changed = Vec::new();
         for (name, record) in &mut self.records {
             let before = Mark::of(record);
-            change(record);
+            change(name, record);
             let after = Mark::of(record);
             if before != after {
                 changed.push((name.clone(), before, after));
@@ -224,5 +219,94 @@ impl Serialize for Services {
 impl<'de> Deserialize<'de> for Services {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         BTreeMap::deserialize(deserializer).map(Self::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::migration::MigrationStage;
+    use super::*;
+    use proptest::prelude::*;
+
+    const HOSTS: u32 = 3;
+
+    fn names() -> Vec<ServiceName> {
+        ["a", "b", "c", "d"].map(|name| ServiceName::vm(name).unwrap()).to_vec()
+    }
+
+    fn phase(which: u8, host: u32) -> Phase {
+        let (owner, at) = (NodeId(host), NodeId(host));
+        match which {
+            0 => Phase::Disabled,
+            1 => Phase::Stopped { wanted: Wanted::Now },
+            2 => Phase::Stopped { wanted: Wanted::AtNextView },
+            3 => Phase::Starting { owner },
+            4 => Phase::Started { owner },
+            5 => Phase::Failed { at },
+            _ => Phase::Migrating { from: owner, to: NodeId(1 + host % HOSTS), stage: MigrationStage::Moving },
+        }
+    }
+
+    fn disturb(record: &mut ServiceRecord, which: u8, host: u32) {
+        match which {
+            0..=6 => record.phase = phase(which, host),
+            7 => record.home = Some(NodeId(host)),
+            8 => record.home = None,
+            9 => drop(record.sought.insert(NodeId(host))),
+            10 => record.sought.clear(),
+            _ => record.moves.asked = Some(NodeId(host)),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_changed_in_whatever_way_the_sets_are_what_the_records_say(
+            changes in proptest::collection::vec((0u8..6, 0usize..4, 0u8..12, 1..=HOSTS), 1..60)
+        ) {
+            let mut services = Services::default();
+            for (how, name, which, host) in changes {
+                let name = names()[name].clone();
+                match how {
+                    0 => services.insert(name, ServiceRecord::new(phase(which, host))),
+                    1 => drop(services.remove(&name)),
+                    2 => drop(services.change(&name, |record| disturb(record, which, host))),
+                    3 => services.change_each(|_, record| disturb(record, which, host)),
+                    4 => services.change_restless(|_, record| disturb(record, which, host)),
+                    _ => {
+                        let Some(mut taken) = services.take(&name) else { continue };
+                        prop_assert!(services.restless().chain(services.on(NodeId(host))).all(|(other, _)| *other != name));
+                        disturb(&mut taken.record, which, host);
+                        services.put_back(taken);
+                    }
+                }
+                prop_assert!(services.sets_are_right());
+                for host in (1..=HOSTS).map(NodeId) {
+                    let there: Vec<_> = services.iter().filter(|(_, r)| r.phase.may_run_on(host)).collect();
+                    prop_assert_eq!(services.on(host).collect::<Vec<_>>(), there);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_set_that_lacks_a_service_is_noticed() {
+        let mut services = Services::default();
+        services.insert(names().remove(0), ServiceRecord::new(phase(1, 1)));
+        assert!(services.sets_are_right());
+        services.restless.clear();
+        assert!(!services.sets_are_right());
+    }
+
+    #[test]
+    fn the_sets_are_made_anew_from_what_a_snapshot_says() {
+        let mut services = Services::default();
+        for (name, which) in names().into_iter().zip([1, 4, 0, 6]) {
+            services.insert(name, ServiceRecord::new(phase(which, 1)));
+        }
+        let text = serde_json::to_string(&services).unwrap();
+        let read: Services = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, services);
+        assert_eq!(read.restless().collect::<Vec<_>>(), services.restless().collect::<Vec<_>>());
+        assert_eq!(read.on(NodeId(1)).count(), 2);
     }
 }

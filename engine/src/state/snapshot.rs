@@ -63,7 +63,7 @@ impl State {
             state.rules = Rules::of(&config);
             state.config = Some(config);
         }
-        state.services.change_each(|record| {
+        state.change_each(|record| {
             record.frozen &= !mutant::is(Mutant::SnapshotForgetsFrozen);
             if mutant::is(Mutant::SnapshotLosesRestarts) {
                 record.restarts.clear();

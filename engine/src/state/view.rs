@@ -30,7 +30,7 @@ impl State {
             self.doubt_proofs(view);
             self.hold_starts(view);
             if mutant::is(Mutant::DisabledForgottenInPowerLoss) {
-                self.services.change_each(|record| {
+                self.change_each(|record| {
                     if record.phase == Phase::Disabled {
                         record.phase = Phase::Stopped { wanted: Wanted::Now };
                     }
@@ -97,7 +97,7 @@ impl State {
 
     /// A stop by hand lasts until the membership changes (rgmanager.md §2: stopped is temporary).
     fn want_stopped_again(&mut self) {
-        self.services.change_each(|record| {
+        self.change_each(|record| {
             if record.phase == (Phase::Stopped { wanted: Wanted::AtNextView }) {
                 record.phase = Phase::Stopped { wanted: Wanted::Now };
             }
@@ -161,9 +161,7 @@ impl State {
     #[must_use]
     pub fn may_leave(&self, me: NodeId) -> bool {
         match self.nodes.get(&me).map(|node| &node.standing) {
-            Some(Standing::Leaving { stopped: true }) => {
-                !self.services.on(me).any(|(_, record)| !record.frozen)
-            }
+            Some(Standing::Leaving { stopped: true }) => !self.services.on(me).any(|(_, record)| !record.frozen),
             Some(Standing::Leaving { stopped: false }) => true,
             _ => false,
         }
