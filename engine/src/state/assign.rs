@@ -1,8 +1,7 @@
 //! What one host has to do, derived from the state.
 
 use super::State;
-use super::migration::MigrationStage;
-use super::service::{Phase, Rival, ServiceRecord};
+use super::service::{MigrationStage, Phase, Rival, ServiceRecord};
 use super::work::{Assigned, Assignments, FenceWork, VmWork, Work, WorkKind};
 use crate::mutant::{self, Mutant};
 use belay_proto::{Index, NodeId, ServiceName};

@@ -13,8 +13,7 @@
 //! and its users notice every second. It does count for the others.
 
 use super::State;
-use super::migration::MigrationStage;
-use super::service::{Phase, ServiceRecord, Wanted};
+use super::service::{MigrationStage, Phase, ServiceRecord, Wanted};
 use belay_proto::{NodeId, ServiceName, Timestamp};
 use std::collections::BTreeMap;
 

@@ -42,11 +42,15 @@ pub mod snapshot;
 pub mod work;
 
 mod arming;
+mod arrival;
 mod assign;
+mod chain;
 mod config;
+mod decision;
 mod ending;
 mod history;
 mod inventory;
+mod journal;
 mod limits;
 mod outcome;
 mod rivals;
@@ -60,11 +64,11 @@ use belay_proto::entry::{Entry, View, What};
 use belay_proto::history::HistoryEvent;
 use belay_proto::ring::RoundId;
 use belay_proto::{Index, NodeId, RequestId, Term, Timestamp};
-use fencing::Victim;
-use history::Journal;
+use fencing::victim::Victim;
+use journal::Journal;
 use member::NodeRecord;
 use placement::rules::Rules;
-use request::RequestRecord;
+use request::record::RequestRecord;
 use serde::{Deserialize, Serialize};
 use services::Services;
 use std::collections::{BTreeMap, VecDeque};
@@ -206,7 +210,7 @@ impl State {
     /// Total: there is no entry it cannot apply; what makes no sense is recorded as such and changes nothing.
     pub fn apply(&mut self, entry: &Entry) -> Vec<HistoryEvent> {
         self.index = self.index.next();
-        self.chain = snapshot::extend_chain(self.chain, entry);
+        self.chain = chain::extend(self.chain, entry);
         self.time = self.time.max(entry.time);
         self.journal.open(self.index, self.time);
         self.note_alive(entry.from);
@@ -263,6 +267,6 @@ impl State {
         while self.rounds.len() > ROUNDS_KEPT {
             self.rounds.pop_first();
         }
-        request::prune(&mut self.requests, self.time, self.index);
+        request::record::prune(&mut self.requests, self.time, self.index);
     }
 }

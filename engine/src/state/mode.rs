@@ -12,11 +12,10 @@
 
 use super::State;
 use super::history::node_event;
-use super::moves::{MoveWait, Moves};
-use super::service::{Phase, ServiceRecord};
-use belay_proto::history::{EventId, EventKind, Severity};
+use super::member::Drain;
+use super::service::{MoveWait, Moves, Phase, ServiceRecord};
+use belay_proto::history::{EventKind, Severity};
 use belay_proto::{Code, NodeId, NodeMode, Request, RequestId, ServiceName, Span, Timestamp};
-use serde::{Deserialize, Serialize};
 
 /// A drain that makes no progress for so long is reported as blocked: longer than the time limit of a migration (600 s), so
 /// that one that merely takes its time is waited for.
@@ -24,21 +23,6 @@ const PATIENCE: Span = Span::seconds(900);
 
 /// How many names a sentence lists before it only counts.
 const NAMES_MAX: usize = 5;
-
-/// How far the emptying of a host is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Drain {
-    /// The request that waits for the end of it.
-    pub request: Option<RequestId>,
-    /// The event that began it.
-    pub cause: EventId,
-    /// When the request is answered at the latest, unless something moves before.
-    pub deadline: Timestamp,
-    /// Nothing is left on the host.
-    pub empty: bool,
-    /// What is in the way, as it was last told.
-    pub blocked: Option<String>,
-}
 
 /// What is left on a host that is to be empty.
 #[derive(Debug, Default)]

@@ -14,12 +14,11 @@ use super::State;
 use super::history::Cause;
 use super::limits::MigrationSlots;
 use super::member::NodeRecord;
-use super::migration::MigrationStage;
 use super::placement::Place;
 use super::placement::capacity::Board;
 use super::placement::choice::{Obstacle, best};
 use super::placement::domain::permits;
-use super::service::{Phase, Search, ServiceRecord};
+use super::service::{MigrationStage, MoveWait, Moves, Phase, Search, ServiceRecord};
 use belay_config::Validated;
 use belay_config::model::Vm;
 use belay_proto::history::EventId;
@@ -43,42 +42,6 @@ pub(crate) enum Why {
     Home,
 }
 
-/// What a service's record remembers of its moves.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Moves {
-    /// Where an administrator's request wants it, once it is its turn.
-    pub asked: Option<NodeId>,
-    /// Where it could not be moved to.
-    pub failed: BTreeSet<NodeId>,
-    /// What the last failed migration said.
-    pub failure: Option<String>,
-    /// How often all members were tried in vain.
-    pub rounds: u32,
-    /// When they are tried again.
-    pub retry_at: Option<Timestamp>,
-    /// Why it has not been moved yet, if it should be.
-    pub waits: Option<MoveWait>,
-}
-
-/// Why a move has not begun.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum MoveWait {
-    /// It will begin by itself.
-    Turn(String),
-    /// Something else has to happen first.
-    Blocked(String),
-}
-
-impl MoveWait {
-    /// The reason.
-    #[must_use]
-    pub fn words(&self) -> &str {
-        match self {
-            Self::Turn(text) | Self::Blocked(text) => text,
-        }
-    }
-}
-
 /// A move somebody wishes. The order of these is the order of their turns.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Wished {
@@ -90,13 +53,6 @@ struct Wished {
     to: Option<NodeId>,
     /// The event that made it wished.
     cause: Option<EventId>,
-}
-
-impl ServiceRecord {
-    /// Whether there is anything about its moves to look at.
-    fn minds_moves(&self) -> bool {
-        self.home.is_some() || self.moves != Moves::default()
-    }
 }
 
 impl State {

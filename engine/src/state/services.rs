@@ -9,8 +9,7 @@
 //! date; a set that lacked a service would be a service that nobody ever starts. Therefore every entry that is applied with
 //! debug assertions on compares them with what the records say.
 
-use super::moves::Moves;
-use super::service::{Phase, ServiceRecord, Wanted};
+use super::service::{Moves, Phase, ServiceRecord, Wanted};
 use belay_proto::{NodeId, ServiceName};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
@@ -224,7 +223,7 @@ impl<'de> Deserialize<'de> for Services {
 
 #[cfg(test)]
 mod tests {
-    use super::super::migration::MigrationStage;
+    use super::super::service::MigrationStage;
     use super::*;
     use proptest::prelude::*;
 

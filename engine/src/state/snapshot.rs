@@ -1,9 +1,9 @@
 //! A state as text, to be stored and sent to members that are behind, and its hash.
 
 use super::State;
+use super::chain::{FNV_START, fnv};
 use super::placement::rules::Rules;
 use crate::mutant::{self, Mutant};
-use belay_proto::entry::Entry;
 use belay_proto::ring::Progress;
 
 /// The version of snapshots that this build writes and reads.
@@ -77,20 +77,6 @@ impl State {
     pub fn progress(&self) -> Progress {
         Progress { term: self.term, index: self.index, hash: fnv(FNV_START, self.snapshot().as_bytes()) }
     }
-}
-
-const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
-
-/// FNV-1a, 64 bits: guards against accidents, not against malice; all members are trusted.
-fn fnv(start: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-/// The hash of a history that continues with this entry.
-#[must_use]
-pub(crate) fn extend_chain(chain: u64, entry: &Entry) -> u64 {
-    let bytes = serde_json::to_vec(entry).unwrap_or_default();
-    fnv(FNV_START ^ chain, &bytes)
 }
 
 #[cfg(test)]

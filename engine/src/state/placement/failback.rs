@@ -8,8 +8,7 @@
 use super::super::State;
 use super::super::history::{Cause, event};
 use super::super::member::Standing;
-use super::super::migration::MigrationStage;
-use super::super::service::{Phase, ServiceRecord};
+use super::super::service::{MigrationStage, Phase, ServiceRecord};
 use belay_proto::history::{EventKind, Severity};
 use belay_proto::{NodeId, ServiceName};
 use std::cmp::Reverse;
