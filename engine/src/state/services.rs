@@ -10,9 +10,9 @@
 //! debug assertions on compares them with what the records say.
 
 use super::service::{Moves, Phase, ServiceRecord, Wanted};
-use belay_proto::{NodeId, ServiceName};
+use belay_proto::{NodeId, OwnershipEpoch, ServiceName, ServiceState};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// All services by name.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +20,13 @@ pub(crate) struct Services {
     records: BTreeMap<ServiceName, ServiceRecord>,
     restless: BTreeSet<ServiceName>,
     on: BTreeMap<NodeId, BTreeSet<ServiceName>>,
+    /// The newest changes of what hosts are told of a service, and how many there were before these.
+    told: VecDeque<ServiceName>,
+    told_before: u64,
 }
+
+/// How many changes are remembered: more than entries come between two looks.
+const TOLD_KEPT: usize = 256;
 
 /// What the sets say of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +34,16 @@ struct Mark {
     restless: bool,
     /// The hosts that may run it.
     on: [Option<NodeId>; 2],
+    /// What every host is told of it.
+    told: Option<(OwnershipEpoch, ServiceState, Option<NodeId>)>,
 }
 
 impl Mark {
-    const NONE: Self = Self { restless: false, on: [None, None] };
+    const NONE: Self = Self { restless: false, on: [None, None], told: None };
 
     fn of(record: &ServiceRecord) -> Self {
-        Self { restless: record.restless(), on: record.phase.hosts() }
+        let told = Some((record.epoch, record.phase.shown(), record.phase.owner()));
+        Self { restless: record.restless(), on: record.phase.hosts(), told }
     }
 }
 
@@ -162,6 +171,16 @@ impl Services {
                 self.restless.remove(name);
             }
         }
+        if before.told != after.told {
+            self.told.push_back(name.clone());
+            if self.told.len() > TOLD_KEPT {
+                self.told.pop_front();
+                self.told_before += 1;
+            }
+        }
+        if before.on == after.on {
+            return;
+        }
         for node in before.on.into_iter().flatten() {
             if let Some(there) = self.on.get_mut(&node) {
                 there.remove(name);
@@ -170,6 +189,23 @@ impl Services {
         for node in after.on.into_iter().flatten() {
             self.on.entry(node).or_default().insert(name.clone());
         }
+    }
+
+    /// How often anything has changed that hosts are told of a service.
+    pub(crate) fn told(&self) -> u64 {
+        self.told_before + self.told.len() as u64
+    }
+
+    /// The services of which hosts are told something else since, or nothing where that was too long ago.
+    pub(crate) fn told_since(&self, since: u64) -> Option<impl Iterator<Item = &ServiceName>> {
+        let known = usize::try_from(since.checked_sub(self.told_before)?).ok()?;
+        (known <= self.told.len()).then(|| self.told.range(known..))
+    }
+
+    /// Makes everybody look at all services again.
+    pub(crate) fn tell_all(&mut self) {
+        self.told_before = self.told() + 1;
+        self.told.clear();
     }
 
     /// Whether the sets are what the records say.
