@@ -82,7 +82,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use belay_proto::entry::{ENTRY_VERSION, View, What};
+    use belay_proto::entry::{ENTRY_VERSION, Entry, View, What};
     use belay_proto::ring::{RingId, RoundId};
     use belay_proto::{Incarnation, NodeId, Term, Timestamp};
 
