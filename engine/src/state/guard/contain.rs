@@ -5,8 +5,7 @@
 
 use super::super::State;
 use super::super::history::{Cause, event};
-use super::super::migration::MigrationStage;
-use super::super::service::{AfterStop, Phase, Rival, ServiceRecord, Wanted};
+use super::super::service::{AfterStop, MigrationStage, Phase, Rival, ServiceRecord, Wanted};
 use super::{Before, Evidence, Invariant, Tripped, holders};
 use belay_proto::entry::{What, WorkOutcome};
 use belay_proto::history::{EventKind, HistoryEvent, Severity};

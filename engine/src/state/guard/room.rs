@@ -129,7 +129,7 @@ impl State {
             return loads;
         }
         let mut vms = config.vms.iter().peekable();
-        for (name, record) in &self.services {
+        for (name, record) in self.services.iter() {
             while vms.next_if(|(other, _)| *other < name).is_some() {}
             let vm = vms.peek().filter(|(other, _)| *other == name).map(|(_, vm)| *vm);
             let (memory, vcpus) = size(vm, record);
