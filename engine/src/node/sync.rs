@@ -340,10 +340,15 @@ impl Node {
                 diverged: self.state.diverged(hello.progress.term, hello.quorate_round),
             })
             .collect();
-        let staying: Vec<NodeId> = members.iter().filter(|m| self.state.stays(m)).map(|m| m.node).collect();
+        let staying = members.iter().filter(|m| self.state.stays(m)).map(|m| m.node);
+        // One that the last view had, but that missed it, is no judge of time either: it never set its clock by it.
+        let present = self.state.quorate_round();
+        let was_there = |id: &NodeId| round.hellos.get(id).is_some_and(|hello| hello.quorate_round == present);
+        let resumed = members.iter().any(|m| self.state.stays(m));
+        let staying: Vec<NodeId> = staying.filter(was_there).collect();
         // Where the cluster has been running, its clock goes on: a host that joins has its calendar's word for the time,
         // and a wrong one would end every grace and forget every answer at once.
-        let trusted = staying.is_empty() || staying.contains(&from) || mutant::is(Mutant::JoinersSetTheClock);
+        let trusted = !resumed || staying.contains(&from) || mutant::is(Mutant::JoinersSetTheClock);
         let time = if trusted { time } else { self.state.time() };
         let view = View { round: id, ring: round.ring, members, hosts: round.hosts.clone() };
         self.quorate = true;

@@ -1,7 +1,6 @@
 //! Stories of VMs that run where they should not: started by hand, moved with `virsh`, left behind by hosts that were
 //! away. Found by whatever tells of them first, and resolved so that one copy lives.
 #![allow(clippy::unwrap_used)] // The tests' own tools stop a test that cannot go on.
-#![allow(clippy::unwrap_used)]
 
 use belay_engine::state::member::Standing;
 use belay_engine::state::service::{Phase, Rival};

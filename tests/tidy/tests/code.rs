@@ -32,7 +32,9 @@ fn engine_and_drivers_touch_neither_files_nor_clocks_nor_chance() {
     let pure = |path: &str| path.starts_with("engine/src/") || path.starts_with("driver/src/");
     for file in files().iter().filter(|file| pure(&file.path) && file.is(".rs")) {
         for (number, line) in code(file) {
-            let found = forbidden.iter().filter(|word| line.contains(**word));
+            // Which deliberate fault a test has switched on: in no build that is shipped.
+            let switch = file.path == "engine/src/mutant.rs" && line.contains("thread_local!");
+            let found = forbidden.iter().filter(|word| line.contains(**word) && !switch);
             broken.extend(found.map(|word| format!("{}:{number}: {word}", file.path)));
         }
     }
