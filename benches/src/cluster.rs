@@ -3,7 +3,7 @@
 use belay_engine::state::State;
 use belay_proto::entry::{ENTRY_VERSION, Entry, FenceOutcome, GoneReason, Member, Seen, View, What, WorkOutcome};
 use belay_proto::ring::{RingId, RoundId};
-use belay_proto::{BootId, Incarnation, NodeId, ServiceName, Timestamp};
+use belay_proto::{BootId, Incarnation, NodeId, ServiceName, Term, Timestamp};
 use std::fmt::Write as _;
 
 /// How many hosts and VMs, and how many of the VMs are on the last host.
@@ -131,6 +131,7 @@ impl Cluster {
         View {
             round: RoundId { initiator: NodeId(1), incarnation: Incarnation(1), serial },
             ring: RingId { representative: NodeId(1), sequence: serial },
+            term: Term(0),
             members: ids().map(member).collect(),
             hosts: ids().collect(),
         }

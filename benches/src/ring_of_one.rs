@@ -49,6 +49,11 @@ impl RingOfOne {
                     Action::Propose(message) => {
                         self.note_round(&message);
                         let opened = matches!(message, RingMessage::Sync { .. });
+                        if let RingMessage::Quorate { .. } = &message {
+                            for peer in 2..=self.hosts {
+                                events.push_back(Event::RingMessage { from: NodeId(peer), message: message.clone() });
+                            }
+                        }
                         events.push_back(Event::RingMessage { from: NodeId(1), message });
                         if opened {
                             events.extend(self.greetings());
@@ -65,6 +70,7 @@ impl RingOfOne {
                             events.push_back(Event::RingMessage { from: NodeId(peer), message });
                         }
                     }
+                    Action::Promise(term) => events.push_back(Event::Promised(term)),
                     Action::Assign(_) => handed_out += 1,
                     _ => {}
                 }
@@ -92,7 +98,7 @@ impl RingOfOne {
                 incarnation: Incarnation(1),
                 progress,
                 quorate_round,
-                lives: state.lives(),
+                promised: state.term(),
                 software: "benchmark".into(),
             };
             Event::RingMessage { from: node, message: RingMessage::Hello(hello) }

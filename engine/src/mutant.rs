@@ -99,8 +99,14 @@ mutants! {
     AckBeforeDisk,
     /// The least advanced state wins a round.
     OldestStateWins,
-    /// A history that was lost before a majority had it wins a round by the number of its terms and entries.
+    /// A term gets the number after the one of the winner's state, though one that was lost may have had it.
     LostTermWins,
+    /// What a majority has of a former term counts before it has the present one's view.
+    FormerTermCounts,
+    /// A member that knows of no configuration is quorate with whoever is there.
+    BlankMemberIsQuorate,
+    /// With two nodes a start that an old state knows of goes on.
+    OldStateStarts,
     /// What was proposed to a ring that is gone is not proposed again.
     ProposalsLost,
     /// A state in memory differs from its peers' after a restart of its daemon.

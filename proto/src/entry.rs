@@ -4,7 +4,7 @@
 //! An entry says what was asked, seen or done. It never says what to do: that is derived from the state.
 
 use crate::facts::{HostFacts, Size};
-use crate::ids::{BootId, Incarnation, NodeId, OwnershipEpoch, RequestId, ServiceName};
+use crate::ids::{BootId, Incarnation, NodeId, OwnershipEpoch, RequestId, ServiceName, Term};
 pub use crate::request::{NodeMode, Request};
 use crate::ring::{RingId, RoundId};
 use crate::time::Timestamp;
@@ -115,6 +115,9 @@ pub struct View {
     pub round: RoundId,
     /// The ring it stands on.
     pub ring: RingId,
+    /// The term it opens, a number that was never given to another one; 0 for the next number.
+    #[serde(default)]
+    pub term: Term,
     /// The members, ascending by node.
     pub members: Vec<Member>,
     /// The hosts that the ring's own membership still contains, daemon or not, ascending. A host in this list whose

@@ -7,7 +7,6 @@ use crate::entry::Entry;
 use crate::ids::{BootId, Incarnation, Index, NodeId, Term};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// Identifies the ring that members stand on, as corosync prints it: representative and sequence number.
@@ -74,11 +73,15 @@ pub enum RingMessage {
     Hello(Hello),
     /// A piece of the winner's state.
     Snapshot(SnapshotPart),
-    /// The quorum service told the sender that the ring of this round is quorate. Corosync tells of quorum and of
-    /// membership on separate channels; this message puts quorum in order with everything else.
+    /// The quorum service told the sender that the ring of this round is quorate, and the sender has on disk that no term
+    /// up to this one is ever opened by it again. Corosync tells of quorum and of membership on separate channels; this
+    /// message puts quorum in order with everything else.
     Quorate {
         /// The round it speaks of; for any other round it has no effect.
         round: RoundId,
+        /// The term to be opened; for any other term it has no effect.
+        #[serde(default)]
+        term: Term,
         /// The sender's cluster clock.
         time: Timestamp,
     },
@@ -112,9 +115,9 @@ pub struct Hello {
     /// The round that opened its state's term, if it ever was in a quorate view.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quorate_round: Option<RoundId>,
-    /// The members of that round, each in the life its daemon had then: of two histories it tells which went on later.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub lives: BTreeMap<NodeId, Incarnation>,
+    /// The highest term that it has promised to help to open: the next one gets a higher number, whatever became of that.
+    #[serde(default)]
+    pub promised: Term,
     /// The version of its software, for the history.
     pub software: String,
 }

@@ -1,8 +1,9 @@
 //! Carrying out what the node says.
 
 use super::{Shell, journal};
-use crate::store::{Record, SnapshotSource};
-use belay_engine::node::{Action, History, PersistRecord};
+use crate::store::{Pending, Record, SnapshotSource};
+use belay_engine::node::{Action, Event, History, PersistRecord};
+use belay_proto::Index;
 use belay_proto::ring::RingMessage;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -27,7 +28,12 @@ impl Shell {
                     self.persist(of, std::mem::take(&mut records));
                     let pending = self.store.put_snapshot(index, term, json, SnapshotSource::Peer);
                     self.since_snapshot = 0;
-                    self.tell_when_written(history, pending);
+                    self.tell_when_written(pending, move |index| Event::Persisted { history, index });
+                }
+                Action::Promise(term) => {
+                    self.persist(of, std::mem::take(&mut records));
+                    let pending = self.store.promise(term);
+                    self.tell_when_written(pending, move |_| Event::Promised(term));
                 }
                 Action::Propose(message) => self.propose(&message),
                 Action::Assign(assignments) => {
@@ -72,15 +78,15 @@ impl Shell {
         }
         self.since_snapshot += records.len() as u64;
         let pending = self.store.append(records);
-        self.tell_when_written(of, pending);
+        self.tell_when_written(pending, move |index| Event::Persisted { history: of, index });
     }
 
-    fn tell_when_written(&self, of: History, pending: crate::store::Pending) {
+    fn tell_when_written(&self, pending: Pending, event: impl FnOnce(Index) -> Event + Send + 'static) {
         let persisted = self.persisted.clone();
         tokio::spawn(async move {
             match pending.await {
                 // The loop may have ended: then nobody needs to know.
-                Ok(index) => drop(persisted.send((of, index))),
+                Ok(index) => drop(persisted.send(event(index))),
                 Err(error) => tracing::error!("the store did not take an entry: {error}"),
             }
         });
@@ -93,7 +99,8 @@ impl Shell {
         self.since_snapshot = 0;
         let state = self.node.state();
         let pending = self.store.put_snapshot(state.index(), state.term(), state.snapshot(), SnapshotSource::Own);
-        self.tell_when_written(self.node.history(), pending);
+        let history = self.node.history();
+        self.tell_when_written(pending, move |index| Event::Persisted { history, index });
     }
 }
 

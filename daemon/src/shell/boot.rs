@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use belay_config::{Severity, Validated};
 use belay_engine::node::Identity;
 use belay_engine::state::State;
-use belay_proto::BootId;
+use belay_proto::{BootId, Term};
 use std::io::IsTerminal;
 use std::path::Path;
 
@@ -22,6 +22,7 @@ pub(super) struct Host {
     pub(super) file: (u64, String),
     pub(super) store: Store,
     pub(super) state: State,
+    pub(super) promised: Term,
 }
 
 /// Reads and checks everything.
@@ -46,7 +47,15 @@ pub(super) fn prepare(settings: &Settings) -> Result<Host> {
         software: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let state = replay(&loaded).with_context(|| format!("the state in {}", store.file().display()))?;
-    Ok(Host { name: node.name.clone(), identity, file: (version, text), config, store, state })
+    Ok(Host {
+        name: node.name.clone(),
+        identity,
+        file: (version, text),
+        config,
+        store,
+        state,
+        promised: loaded.promised,
+    })
 }
 
 /// The configuration is at fault, or this host's place in it: starting again changes nothing.

@@ -16,11 +16,11 @@ use crate::ring::{Ring, RingEvent};
 use crate::settings::{OnStop, Settings};
 use crate::store::{Health, StoreHandle};
 use anyhow::{Context, Result, bail};
-use belay_engine::node::{Event, History, Node};
+use belay_engine::node::{Event, Node};
+use belay_proto::RequestId;
 use belay_proto::control::Verdict;
 use belay_proto::entry::What;
 use belay_proto::ring::RingMessage;
-use belay_proto::{Index, RequestId};
 pub use boot::BadConfiguration;
 use clock::now;
 use recorder::Recorder;
@@ -47,7 +47,7 @@ struct Shell {
     /// What executors ask right before they act.
     may_act: Arc<AtomicBool>,
     askers: BTreeMap<RequestId, Vec<oneshot::Sender<Verdict>>>,
-    persisted: mpsc::UnboundedSender<(History, Index)>,
+    persisted: mpsc::UnboundedSender<Event>,
     systemd: systemd::Systemd,
     wake: Instant,
     since_snapshot: u64,
@@ -59,7 +59,7 @@ struct Shell {
 struct Ears {
     reports: mpsc::Receiver<What>,
     queries: mpsc::Receiver<ControlQuery>,
-    persisted: mpsc::UnboundedReceiver<(History, Index)>,
+    persisted: mpsc::UnboundedReceiver<Event>,
     health: watch::Receiver<Health>,
     term: Signal,
     int: Signal,
@@ -102,7 +102,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     };
     tracing::info!("belayd {} runs as {} (node {})", host.identity.software, host.name, host.identity.node);
     let shell = Shell {
-        node: Node::new(host.identity, host.state, now()),
+        node: Node::new(host.identity, host.state, now()).having_promised(host.promised),
         settings,
         ring,
         store,
@@ -132,7 +132,7 @@ impl Shell {
             tokio::select! {
                 event = self.ring.next() => self.ring_event(event),
                 Some(what) = ears.reports.recv() => self.step(Event::Report(what)),
-                Some((history, index)) = ears.persisted.recv() => self.step(Event::Persisted { history, index }),
+                Some(event) = ears.persisted.recv() => self.step(event),
                 Some(query) = ears.queries.recv() => self.query(query),
                 Ok(()) = ears.health.changed() => {
                     let health = ears.health.borrow_and_update().clone();

@@ -80,13 +80,14 @@ struct Command {
 enum Write {
     Records(Vec<Record>),
     Snapshot { index: Index, term: Term, json: String, source: SnapshotSource },
+    Promise(Term),
 }
 
 impl Command {
     fn records(&self) -> &[Record] {
         match &self.write {
             Write::Records(records) => records,
-            Write::Snapshot { .. } => &[],
+            Write::Snapshot { .. } | Write::Promise(_) => &[],
         }
     }
 }
@@ -116,6 +117,11 @@ impl StoreHandle {
     /// Queues a snapshot, in order with the entries.
     pub fn put_snapshot(&self, index: Index, term: Term, json: String, source: SnapshotSource) -> Pending {
         self.send(Write::Snapshot { index, term, json, source })
+    }
+
+    /// Queues a promise that no term up to this one is opened by this host again.
+    pub fn promise(&self, term: Term) -> Pending {
+        self.send(Write::Promise(term))
     }
 
     /// Whether it can write, to be watched.
@@ -228,6 +234,10 @@ impl Writer {
             Some(Write::Snapshot { index, term, json, source }) => {
                 commands = 1;
                 self.store.put_snapshot(*index, *term, json, *source).map(|()| self.store.last())
+            }
+            Some(Write::Promise(term)) => {
+                commands = 1;
+                self.store.promise(*term).map(|()| self.store.last())
             }
             _ => self.store.append_all(self.waiting.iter().take(commands).flat_map(Command::records)),
         };

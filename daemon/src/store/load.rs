@@ -19,6 +19,8 @@ pub struct Loaded {
     pub snapshot: Option<SnapshotRow>,
     /// The entries after it, without a gap.
     pub entries: Vec<StoredEntry>,
+    /// The highest term that it promised to help to open.
+    pub promised: Term,
     /// This life of the daemon; already on disk, and higher than any before, whatever the clock did.
     pub incarnation: Incarnation,
 }
@@ -68,6 +70,14 @@ impl Store {
         }
     }
 
+    /// Writes down that no term up to this one is opened by this host again. It outlasts every snapshot.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn promise(&mut self, term: Term) -> Result<(), StoreError> {
+        self.commit(|tx| put_meta(tx, "promised", &term.to_string()))
+    }
+
     /// A new incarnation: the time in microseconds, or one more than the last if the clock has gone back.
     pub(super) fn next_incarnation(&mut self) -> Result<Incarnation, StoreError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros());
@@ -89,7 +99,9 @@ pub(super) fn load(conn: &Connection, file: &Path) -> Result<Loaded, StoreError>
         }
         last = entry.index;
     }
-    Ok(Loaded { identity: read_identity(conn, file)?, snapshot, entries, incarnation: Incarnation::default() })
+    let identity = read_identity(conn, file)?;
+    let promised = Term(meta_number(conn, file, "promised")?.unwrap_or(0));
+    Ok(Loaded { identity, snapshot, entries, promised, incarnation: Incarnation::default() })
 }
 
 fn read_snapshot(conn: &Connection, file: &Path) -> Result<Option<SnapshotRow>, StoreError> {

@@ -62,6 +62,19 @@ fn filled() -> TempDir {
 }
 
 #[test]
+fn a_promise_outlasts_a_peers_snapshot_and_a_restart() {
+    let dir = TempDir::new().unwrap();
+    {
+        let (mut store, loaded) = Store::open(dir.path()).unwrap();
+        assert_eq!(loaded.promised, Term(0));
+        store.promise(Term(7)).unwrap();
+        store.put_snapshot(Index(3), Term(2), "{}", SnapshotSource::Peer).unwrap();
+    }
+    let (_, loaded) = Store::open(dir.path()).unwrap();
+    assert_eq!(loaded.promised, Term(7));
+}
+
+#[test]
 fn a_new_store_is_empty_and_only_root_can_read_it() {
     use std::os::unix::fs::PermissionsExt;
     let top = TempDir::new().unwrap();

@@ -3,6 +3,7 @@
 
 use super::{Action, History, Node};
 use crate::mutant::{self, Mutant};
+use crate::state::State;
 use belay_proto::history::Severity;
 use belay_proto::ring::{RingMessage, RoundId};
 use belay_proto::{Index, NodeId};
@@ -43,8 +44,10 @@ impl Commit {
         self.committed = Index(0);
     }
 
-    /// The greatest index that members with enough votes have reached.
-    fn count(&mut self, votes: impl Fn(NodeId) -> u32, needed: Needed) {
+    /// The greatest index that members with enough votes have reached. What is older than the present term counts only
+    /// together with its view: until a majority has that, a term between the two may come back with one of its members,
+    /// and is the more advanced one.
+    fn count(&mut self, votes: impl Fn(NodeId) -> u32, needed: Needed, opened: Index) {
         let mut reached: Vec<(Index, u32)> = self.members.iter().map(|(id, index)| (*index, votes(*id))).collect();
         reached.sort_unstable_by_key(|(index, _)| std::cmp::Reverse(*index));
         let mut sum = 0;
@@ -55,7 +58,9 @@ impl Commit {
                 Needed::Votes(votes) => sum >= votes,
             };
             if enough {
-                self.committed = self.committed.max(*index);
+                if *index >= opened || mutant::is(Mutant::FormerTermCounts) {
+                    self.committed = self.committed.max(*index);
+                }
                 return;
             }
         }
@@ -107,14 +112,32 @@ impl Node {
         if let Some(reached) = self.commit.members.get_mut(&from) {
             *reached = (*reached).max(index);
         }
-        let config = self.state.config();
-        let needed = match config {
+        if !self.quorate && !mutant::is(Mutant::FormerTermCounts) {
+            return;
+        }
+        let needed = self.needed();
+        let votes = |id| votes_of(&self.state, id);
+        self.commit.count(votes, needed, self.opened);
+    }
+
+    fn needed(&self) -> Needed {
+        match self.state.config() {
             Some(config) if !config.two_node => Needed::Votes(config.quorum()),
             _ => Needed::All,
-        };
-        let votes = |id| config.and_then(|c| c.nodes.get(&id)).map_or(0, |node| node.votes);
-        self.commit.count(votes, needed);
+        }
     }
+
+    /// Whether these are so many members of the round that every quorate view to come has one of them.
+    pub(super) fn enough(&self, nodes: &[NodeId]) -> bool {
+        match self.needed() {
+            Needed::All => self.sync.members().iter().all(|id| nodes.contains(id)),
+            Needed::Votes(needed) => nodes.iter().map(|id| votes_of(&self.state, *id)).sum::<u32>() >= needed,
+        }
+    }
+}
+
+fn votes_of(state: &State, id: NodeId) -> u32 {
+    state.config().and_then(|config| config.nodes.get(&id)).map_or(0, |node| node.votes)
 }
 
 #[cfg(test)]
@@ -130,8 +153,18 @@ mod tests {
     #[test]
     fn an_entry_counts_when_members_with_enough_votes_have_it() {
         let mut three = commit(&[(1, 9), (2, 7), (3, 0)]);
-        three.count(|_| 1, Needed::Votes(2));
+        three.count(|_| 1, Needed::Votes(2), Index(5));
         assert_eq!(three.committed(), Index(7));
+    }
+
+    #[test]
+    fn what_is_older_than_the_term_counts_only_together_with_the_terms_view() {
+        let mut three = commit(&[(1, 9), (2, 7), (3, 0)]);
+        three.count(|_| 1, Needed::Votes(2), Index(8));
+        assert_eq!(three.committed(), Index(0));
+        three.members.insert(NodeId(3), Index(8));
+        three.count(|_| 1, Needed::Votes(2), Index(8));
+        assert_eq!(three.committed(), Index(8));
     }
 
     #[test]
@@ -146,17 +179,17 @@ mod tests {
     #[test]
     fn in_a_cluster_of_two_both_must_have_it_while_both_are_there() {
         let mut both = commit(&[(1, 9), (2, 4)]);
-        both.count(|_| 1, Needed::All);
+        both.count(|_| 1, Needed::All, Index(1));
         assert_eq!(both.committed(), Index(4));
         let mut alone = commit(&[(1, 9)]);
-        alone.count(|_| 1, Needed::All);
+        alone.count(|_| 1, Needed::All, Index(1));
         assert_eq!(alone.committed(), Index(9));
     }
 
     #[test]
     fn a_member_without_votes_does_not_help() {
         let mut with_guest = commit(&[(1, 9), (2, 0), (9, 9)]);
-        with_guest.count(|id| u32::from(id.0 < 9), Needed::Votes(2));
+        with_guest.count(|id| u32::from(id.0 < 9), Needed::Votes(2), Index(1));
         assert_eq!(with_guest.committed(), Index(0));
     }
 }

@@ -24,6 +24,7 @@ mod tests;
 use crate::mutant::{self, Mutant};
 use crate::state::State;
 use crate::state::work::Assignments;
+use belay_config::Validated;
 use belay_proto::control::{Phase, Status, Verdict, WhyReply};
 use belay_proto::entry::{Entry, Request, What};
 use belay_proto::history::{HistoryEvent, Severity};
@@ -94,6 +95,8 @@ pub enum Event {
         /// The last entry.
         index: Index,
     },
+    /// The store has this promise on disk.
+    Promised(Term),
     /// The store cannot write; it goes on trying.
     PersistFailed {
         /// Why.
@@ -144,6 +147,9 @@ pub enum Action {
         /// The state.
         json: String,
     },
+    /// Write down that no term up to this one is opened by this host again, and report [`Event::Promised`]. It outlasts
+    /// snapshots.
+    Promise(Term),
     /// Hand to the executors. They get the whole list each time.
     Assign(Assignments),
     /// Whether executors may act at all.
@@ -208,8 +214,12 @@ pub struct Node {
     ring_quorum: Option<(RingId, bool)>,
     quorate: bool,
     file: Option<(u64, String)>,
+    file_config: Option<Validated>,
     file_offered_in: Option<Term>,
     disk_trouble: Option<String>,
+    /// The highest term that it promised to help to open, and what of that is on disk.
+    promised: Term,
+    promised_on_disk: Term,
     leaving: Option<bool>,
     leave_proposed: bool,
     left: bool,
@@ -232,8 +242,10 @@ impl Node {
     #[must_use]
     pub fn new(identity: Identity, state: State, now: Now) -> Self {
         let anchor = (now.mono_ms, now.wall.max(state.time()));
-        let persisted = state.index();
+        let (persisted, promised) = (state.index(), state.term());
         Self {
+            promised,
+            promised_on_disk: promised,
             commit: Commit::new(persisted),
             proposals: Proposals::default(),
             sync: Sync::Out,
@@ -241,6 +253,7 @@ impl Node {
             ring_quorum: None,
             quorate: false,
             file: None,
+            file_config: None,
             file_offered_in: None,
             disk_trouble: None,
             leaving: None,
@@ -258,6 +271,14 @@ impl Node {
             identity,
             state,
         }
+    }
+
+    /// With what its store says it has promised.
+    #[must_use]
+    pub fn having_promised(mut self, term: Term) -> Self {
+        self.promised = self.promised.max(term);
+        self.promised_on_disk = self.promised;
+        self
     }
 
     /// The replicated state as this host has it.
@@ -298,6 +319,7 @@ impl Node {
             Event::RingQuorum { ring, quorate } => self.ring_quorum_says(now, ring, quorate),
             Event::RingDown { reason } => self.ring_down(&reason),
             Event::Persisted { history, index } => self.persisted(history, index),
+            Event::Promised(term) => self.promised(now, term),
             Event::PersistFailed { reason } => self.persist_failed(reason),
             Event::Submit { id, by, request } => self.submit(now, id, by, request),
             Event::Report(what) => self.report(now, what),
@@ -340,7 +362,7 @@ impl Node {
             return;
         }
         match message {
-            RingMessage::Quorate { round, time } => self.became_quorate(now, from, round, time),
+            RingMessage::Quorate { round, term, time } => self.became_quorate(now, from, (round, term), time),
             RingMessage::QuorumLost { round } => self.lost_quorum(now, round),
             RingMessage::Entry(entry) => self.entry(now, from, &entry),
             RingMessage::Persisted { round, index } => self.peer_persisted(from, round, index),

@@ -142,6 +142,7 @@ impl Node {
 
     /// The local file changed.
     pub(super) fn file_changed(&mut self, version: u64, text: String) {
+        self.file_config = belay_config::read("cluster.conf", &text).cluster;
         self.file = Some((version, text));
         self.file_offered_in = None;
     }

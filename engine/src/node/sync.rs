@@ -11,7 +11,7 @@ use belay_config::Validated;
 use belay_proto::entry::{ENTRY_VERSION, Entry, Member, View, What};
 use belay_proto::history::Severity;
 use belay_proto::ring::{Hello, Progress, RingId, RingMessage, RoundId, SnapshotPart};
-use belay_proto::{Incarnation, NodeId, Timestamp};
+use belay_proto::{NodeId, Term, Timestamp};
 use std::collections::BTreeMap;
 
 /// How much of a snapshot goes into one message, in bytes. Corosync carries 1 MiB at most.
@@ -46,6 +46,10 @@ pub(super) struct Round {
     /// Why this host cannot take part.
     pub(super) trouble: Option<String>,
     pub(super) quorate_proposed: bool,
+    /// The term it opens when it is quorate, once all have spoken.
+    pub(super) term: Term,
+    /// Who has promised that and was told of quorum, in order, each with its clock.
+    pub(super) promises: Vec<(NodeId, Timestamp)>,
 }
 
 /// A snapshot on its way, and what came after it.
@@ -89,15 +93,6 @@ impl Sync {
     }
 }
 
-/// Whether the one of two views was opened after the other: some member of both was there in a later life of its daemon.
-/// Two quorums always have a member in common; where all of them lived through both, the numbers of the terms tell.
-fn opened_later(one: &BTreeMap<NodeId, Incarnation>, other: &BTreeMap<NodeId, Incarnation>) -> bool {
-    let younger = |of: &BTreeMap<NodeId, Incarnation>, than: &BTreeMap<NodeId, Incarnation>| {
-        of.iter().any(|(node, life)| than.get(node).is_some_and(|before| life > before))
-    };
-    younger(one, other) && !younger(other, one)
-}
-
 impl Node {
     pub(super) fn ring_view(&mut self, now: Now, ring: RingId, mut members: Vec<NodeId>, mut hosts: Vec<NodeId>) {
         members.sort_unstable();
@@ -116,6 +111,8 @@ impl Node {
             heard,
             trouble: None,
             quorate_proposed: false,
+            term: Term::default(),
+            promises: Vec::new(),
         });
         if initiator {
             let round = self.proposals.next_round(&self.identity);
@@ -148,6 +145,8 @@ impl Node {
             heard,
             trouble: None,
             quorate_proposed: false,
+            term: Term::default(),
+            promises: Vec::new(),
         });
         let hello = Hello {
             round: id,
@@ -155,7 +154,7 @@ impl Node {
             incarnation: self.identity.incarnation,
             progress: self.state.progress(),
             quorate_round: self.state.quorate_round(),
-            lives: self.state.lives(),
+            promised: self.promised,
             software: self.identity.software.clone(),
         };
         self.actions.push(Action::Propose(RingMessage::Hello(hello)));
@@ -174,23 +173,15 @@ impl Node {
 
     /// Everyone has spoken: the most advanced state wins; between equals the one most members have, then the one of the
     /// lowest member.
-    ///
-    /// A term may be lost before a majority has it on disk, and so may several in a row. Members who know nothing of them
-    /// give their numbers to others. Then only what was opened last can have anything that a majority has on disk,
-    /// however many terms and entries somebody else has got left.
     fn winner(round: &Round) -> Option<(NodeId, Progress)> {
         let count = |progress: &Progress| round.hellos.values().filter(|h| h.progress == *progress).count();
-        let lost = |hello: &Hello| {
-            round.hellos.values().any(|other| opened_later(&other.lives, &hello.lives))
-                && !mutant::is(Mutant::LostTermWins)
-        };
         round
             .hellos
             .iter()
             .max_by_key(|(id, h)| {
                 let progress = (h.progress.term, h.progress.index, count(&h.progress), std::cmp::Reverse(**id));
-                let oldest = mutant::is(Mutant::OldestStateWins);
-                (!lost(h), oldest.then_some(std::cmp::Reverse(progress)), progress)
+                let youngest = mutant::is(Mutant::OldestStateWins);
+                (youngest.then_some(std::cmp::Reverse(progress)), progress)
             })
             .map(|(id, hello)| (*id, hello.progress))
     }
@@ -202,6 +193,8 @@ impl Node {
         let me_behind = behind(&self.identity.node);
         let others_behind = round.members.iter().any(behind);
         let members = round.members.clone();
+        round.term = Self::next_term(&round, best);
+        let term = round.term;
         if me_behind {
             round.awaiting = Some(Awaiting::default());
         }
@@ -213,6 +206,31 @@ impl Node {
         if !me_behind {
             self.acknowledge();
         }
+        self.promise(now, term);
+    }
+
+    /// A number that no term has had, not even one that was opened by a single member and lost: what a majority had on
+    /// disk in a later term must be more advanced than anything in that one. Whoever opened it had a majority's promises,
+    /// and so one member of this round has promised it.
+    fn next_term(round: &Round, best: Progress) -> Term {
+        let promised = round.hellos.values().map(|hello| hello.promised).max().unwrap_or_default();
+        let promised = if mutant::is(Mutant::LostTermWins) { Term::default() } else { promised };
+        Term(promised.max(best.term).0.saturating_add(1))
+    }
+
+    /// Promises to open no term up to this one again. It counts once it is on disk: a member that forgot it could help to
+    /// open another term with this number.
+    fn promise(&mut self, now: Now, term: Term) {
+        if term > self.promised {
+            self.promised = term;
+            self.actions.push(Action::Promise(term));
+        }
+        self.propose_quorate(now);
+    }
+
+    /// The promise is on disk.
+    pub(super) fn promised(&mut self, now: Now, term: Term) {
+        self.promised_on_disk = self.promised_on_disk.max(term);
         self.propose_quorate(now);
     }
 
@@ -259,9 +277,9 @@ impl Node {
 
     fn take_over(&mut self, now: Now, state: State, json: String) {
         self.state = state;
-        if self.state.time() > self.clock(now) {
-            self.anchor = (now.mono_ms, self.state.time());
-        }
+        // Whoever missed something may never have set its clock by the cluster's, and yet be in its last view: then the
+        // others would trust its calendar.
+        self.anchor = (now.mono_ms, self.state.time());
         self.commit.taken_over();
         let (index, term) = (self.state.index(), self.state.term());
         self.actions.push(Action::PersistSnapshot { history: self.commit.history(), index, term, json });
@@ -289,47 +307,63 @@ impl Node {
 
     /// Whether the daemons of the round, not only their hosts, have the votes. The quorum service counts hosts: were a
     /// few daemons among many living hosts enough, the next few could be others, who know nothing of what these decided.
-    fn members_suffice(&self) -> bool {
+    fn members_suffice(&self, config: Option<&Validated>) -> bool {
         let counts = |config: &&Validated| !config.two_node && !mutant::is(Mutant::HostsVoteForDaemons);
-        let Some(config) = self.state.config().filter(counts) else { return true };
+        let Some(config) = config.filter(counts) else { return true };
         let votes: u32 = self.sync.members().iter().filter_map(|id| config.nodes.get(id)).map(|node| node.votes).sum();
         votes >= config.quorum()
     }
 
     /// Tells the others what the quorum service told this host, once, if it speaks of this round's ring.
     fn propose_quorate(&mut self, now: Now) {
-        if self.quorate || self.left || !self.members_suffice() {
+        // A member that knows nothing yet, since its store is new or was lost, goes by its own file: alone with living
+        // hosts it would begin a history of its own, which may come to be more advanced than theirs.
+        let own_file = self.file_config.as_ref().filter(|_| !mutant::is(Mutant::BlankMemberIsQuorate));
+        if self.quorate || self.left || !self.members_suffice(self.state.config().or(own_file)) {
             return;
         }
         let time = self.clock(now);
-        let said = self.ring_quorum;
+        let (said, on_disk) = (self.ring_quorum, self.promised_on_disk);
         let Some(round) = self.sync.joined_mut() else { return };
-        if said != Some((round.ring, true)) || round.quorate_proposed {
+        if said != Some((round.ring, true)) || round.quorate_proposed || round.term > on_disk {
             return;
         }
         if let Some(id) = round.id {
             round.quorate_proposed = true;
-            self.actions.push(Action::Propose(RingMessage::Quorate { round: id, time }));
+            let term = round.term;
+            self.actions.push(Action::Propose(RingMessage::Quorate { round: id, term, time }));
         }
     }
 
     pub(super) fn lost_quorum(&mut self, now: Now, id: RoundId) {
         if self.round().and_then(|round| round.id) == Some(id) && self.quorate {
             self.stop_working();
-            if let Some(round) = self.sync.joined_mut() {
-                round.quorate_proposed = false;
-            }
             self.log(Severity::Critical, "quorum is lost: nothing is started, moved or fenced");
+            let Some(round) = self.sync.joined_mut() else { return };
+            round.quorate_proposed = false;
+            round.promises.clear();
+            round.term = Term(round.term.0.saturating_add(1));
+            let term = round.term;
             // The verdict may have changed back before this came in order; nobody would say so again.
-            self.propose_quorate(now);
+            self.promise(now, term);
         }
     }
 
-    pub(super) fn became_quorate(&mut self, now: Now, from: NodeId, id: RoundId, time: Timestamp) {
-        let Some(round) = self.sync.joined() else { return };
-        if round.id != Some(id) || self.quorate || !self.members_suffice() {
+    pub(super) fn became_quorate(&mut self, now: Now, from: NodeId, (id, term): (RoundId, Term), time: Timestamp) {
+        let quorate = self.quorate;
+        let Some(round) = self.sync.joined_mut() else { return };
+        if round.id != Some(id) || round.term != term || quorate {
             return;
         }
+        round.promises.push((from, time));
+        let promised: Vec<NodeId> = round.promises.iter().map(|(node, _)| *node).collect();
+        if self.members_suffice(self.state.config()) && self.enough(&promised) {
+            self.open_term(now, id);
+        }
+    }
+
+    fn open_term(&mut self, now: Now, id: RoundId) {
+        let Some(round) = self.sync.joined() else { return };
         let members: Vec<Member> = round
             .hellos
             .iter()
@@ -340,17 +374,13 @@ impl Node {
                 diverged: self.state.diverged(hello.progress.term, hello.quorate_round),
             })
             .collect();
-        let staying = members.iter().filter(|m| self.state.stays(m)).map(|m| m.node);
-        // One that the last view had, but that missed it, is no judge of time either: it never set its clock by it.
-        let present = self.state.quorate_round();
-        let was_there = |id: &NodeId| round.hellos.get(id).is_some_and(|hello| hello.quorate_round == present);
-        let resumed = members.iter().any(|m| self.state.stays(m));
-        let staying: Vec<NodeId> = staying.filter(was_there).collect();
+        let staying: Vec<NodeId> = members.iter().filter(|m| self.state.stays(m)).map(|m| m.node).collect();
         // Where the cluster has been running, its clock goes on: a host that joins has its calendar's word for the time,
         // and a wrong one would end every grace and forget every answer at once.
-        let trusted = !resumed || staying.contains(&from) || mutant::is(Mutant::JoinersSetTheClock);
-        let time = if trusted { time } else { self.state.time() };
-        let view = View { round: id, ring: round.ring, members, hosts: round.hosts.clone() };
+        let trusted = |node| staying.is_empty() || staying.contains(node) || mutant::is(Mutant::JoinersSetTheClock);
+        let clock = round.promises.iter().find(|(node, _)| trusted(node)).map(|(_, time)| *time);
+        let time = clock.unwrap_or(self.state.time());
+        let view = View { round: id, ring: round.ring, term: round.term, members, hosts: round.hosts.clone() };
         self.quorate = true;
         self.actions.push(Action::Quorate(true));
         self.apply(now, &Entry { version: ENTRY_VERSION, from: id.initiator, time, what: What::View(view) });

@@ -4,7 +4,7 @@ use super::{Action, Event, History, Identity, Node, Now};
 use crate::state::State;
 use belay_proto::entry::{ENTRY_VERSION, Entry, Request, View, What};
 use belay_proto::ring::{Hello, RingId, RingMessage, RoundId, SnapshotPart};
-use belay_proto::{Code, Incarnation, Index, NodeId, RequestId, Timestamp};
+use belay_proto::{Code, Incarnation, Index, NodeId, RequestId, Term, Timestamp};
 use std::collections::VecDeque;
 
 const ME: NodeId = NodeId(1);
@@ -21,24 +21,32 @@ struct Fed {
     node: Node,
     sent: VecDeque<RingMessage>,
     persists: bool,
+    promises: bool,
 }
 
 impl Fed {
     /// Quorate by itself, with a configuration, everything on disk.
     fn quorate() -> Self {
-        Self::with(CONF)
-    }
-
-    fn with(conf: &str) -> Self {
-        let boot = "boot".parse().unwrap();
-        let identity = Identity { node: ME, boot, incarnation: Incarnation(1), software: "test".into() };
-        let now = Now { mono_ms: 0, wall: Timestamp(1000) };
-        let mut fed = Self { node: Node::new(identity, State::new(), now), sent: VecDeque::new(), persists: true };
-        fed.step(Event::ConfigFile { version: 1, text: conf.into() });
+        let mut fed = Self::with(CONF);
         fed.step(Event::RingView { ring: ring(1), members: vec![ME], hosts: vec![ME] });
         fed.step(Event::RingQuorum { ring: ring(1), quorate: true });
         fed.deliver();
         assert!(fed.node.quorate() && fed.node.state().config().is_some());
+        fed
+    }
+
+    /// In no ring yet, with this file.
+    fn with(conf: &str) -> Self {
+        let boot = "boot".parse().unwrap();
+        let identity = Identity { node: ME, boot, incarnation: Incarnation(1), software: "test".into() };
+        let now = Now { mono_ms: 0, wall: Timestamp(1000) };
+        let mut fed = Self {
+            node: Node::new(identity, State::new(), now),
+            sent: VecDeque::new(),
+            persists: true,
+            promises: true,
+        };
+        fed.step(Event::ConfigFile { version: 1, text: conf.into() });
         fed
     }
 
@@ -56,6 +64,13 @@ impl Fed {
         });
         if let Some((history, index)) = last.filter(|_| self.persists) {
             actions.extend(self.step(Event::Persisted { history, index }));
+        }
+        let promise = actions.iter().find_map(|action| match action {
+            Action::Promise(term) => Some(*term),
+            _ => None,
+        });
+        if let Some(term) = promise.filter(|_| self.promises) {
+            actions.extend(self.step(Event::Promised(term)));
         }
         actions
     }
@@ -77,7 +92,7 @@ impl Fed {
     fn meets_a_peer_that_is_ahead(&mut self) -> Vec<Action> {
         let mut ahead = self.node.state().clone();
         let round = RoundId { initiator: PEER, incarnation: Incarnation(1), serial: 1 };
-        let view = View { round, ring: ring(2), members: Vec::new(), hosts: vec![PEER] };
+        let view = View { round, ring: ring(2), term: Term(0), members: Vec::new(), hosts: vec![PEER] };
         for what in [What::View(view), What::Tick, What::Tick] {
             ahead.apply(&Entry { version: ENTRY_VERSION, from: PEER, time: Timestamp(2000), what });
         }
@@ -91,12 +106,68 @@ impl Fed {
         let boot = "other".parse().unwrap();
         let (progress, quorate_round) = (ahead.progress(), ahead.quorate_round());
         let software = String::new();
-        let lives = ahead.lives();
-        let hello = Hello { round, boot, incarnation: Incarnation(1), progress, quorate_round, lives, software };
+        let promised = ahead.term();
+        let hello = Hello { round, boot, incarnation: Incarnation(1), progress, quorate_round, promised, software };
         self.hear(PEER, RingMessage::Hello(hello));
         let part = SnapshotPart { round, part: 0, parts: 1, data: ahead.snapshot() };
         self.hear(PEER, RingMessage::Snapshot(part))
     }
+}
+
+/// A single host that two hosts' file makes need the other: both have spoken, and the other one has promised a term.
+fn met_a_peer_that_promised(term: u64, promises: bool) -> (Fed, Vec<Action>) {
+    let mut fed = Fed::quorate();
+    fed.promises = promises;
+    fed.step(Event::RingView { ring: ring(3), members: vec![ME, PEER], hosts: vec![ME, PEER] });
+    fed.step(Event::RingQuorum { ring: ring(3), quorate: true });
+    let opened = fed.sent.iter().find_map(|message| match message {
+        RingMessage::Sync { round, .. } => Some(*round),
+        _ => None,
+    });
+    let round = opened.unwrap();
+    fed.deliver();
+    let (boot, software) = ("other".parse().unwrap(), String::new());
+    let (progress, quorate_round) = (fed.node.state().progress(), fed.node.state().quorate_round());
+    let hello =
+        Hello { round, boot, incarnation: Incarnation(1), progress, quorate_round, promised: Term(term), software };
+    let actions = fed.hear(PEER, RingMessage::Hello(hello));
+    (fed, actions)
+}
+
+fn proposes_to_open(actions: &[Action]) -> Option<Term> {
+    actions.iter().find_map(|action| match action {
+        Action::Propose(RingMessage::Quorate { term, .. }) => Some(*term),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_term_gets_a_number_above_all_that_any_member_has_promised() {
+    let (_, actions) = met_a_peer_that_promised(41, true);
+    assert_eq!(proposes_to_open(&actions), Some(Term(42)));
+}
+
+#[test]
+fn no_term_is_opened_before_the_promise_is_on_disk() {
+    let (mut fed, actions) = met_a_peer_that_promised(41, false);
+    assert!(actions.contains(&Action::Promise(Term(42))));
+    assert_eq!(proposes_to_open(&actions), None);
+    assert_eq!(proposes_to_open(&fed.step(Event::Promised(Term(42)))), Some(Term(42)));
+    fed.deliver();
+    assert_eq!(fed.node.state().term(), Term(42));
+}
+
+#[test]
+fn a_promise_outlives_the_daemon_that_gave_it() {
+    let boot = "boot".parse().unwrap();
+    let identity = Identity { node: ME, boot, incarnation: Incarnation(2), software: "test".into() };
+    let now = Now { mono_ms: 0, wall: Timestamp(1000) };
+    let node = Node::new(identity, State::new(), now).having_promised(Term(7));
+    let mut fed = Fed { node, sent: VecDeque::new(), persists: true, promises: true };
+    fed.step(Event::RingView { ring: ring(1), members: vec![ME], hosts: vec![ME] });
+    fed.step(Event::RingQuorum { ring: ring(1), quorate: true });
+    fed.deliver();
+    assert_eq!(fed.node.state().term(), Term(8));
 }
 
 fn acknowledged(actions: &[Action]) -> Option<Index> {
@@ -106,10 +177,27 @@ fn acknowledged(actions: &[Action]) -> Option<Index> {
     })
 }
 
+fn two_hosts() -> String {
+    CONF.replace("</clusternodes>", r#"<clusternode name="two" nodeid="2"/></clusternodes>"#)
+}
+
+#[test]
+fn who_knows_nothing_yet_counts_the_votes_of_its_own_file() {
+    let mut fed = Fed::with(&two_hosts());
+    fed.step(Event::RingView { ring: ring(2), members: vec![ME], hosts: vec![ME, PEER] });
+    fed.step(Event::RingQuorum { ring: ring(2), quorate: true });
+    fed.deliver();
+    assert!(!fed.node.quorate());
+}
+
 #[test]
 fn the_votes_of_living_hosts_without_daemons_make_no_view_quorate() {
-    let two = CONF.replace("</clusternodes>", r#"<clusternode name="two" nodeid="2"/></clusternodes>"#);
-    let mut fed = Fed::with(&two);
+    let mut fed = Fed::quorate();
+    fed.step(Event::ConfigFile {
+        version: 2,
+        text: two_hosts().replace(r#"config_version="1""#, r#"config_version="2""#),
+    });
+    fed.deliver();
     fed.step(Event::RingView { ring: ring(2), members: vec![ME], hosts: vec![ME, PEER] });
     fed.step(Event::RingQuorum { ring: ring(2), quorate: true });
     fed.deliver();

@@ -5,7 +5,7 @@ use crate::state::service::Phase;
 use crate::state::work::{Work, WorkKind};
 use belay_proto::entry::{FenceOutcome, Member, View, What, WorkOutcome};
 use belay_proto::ring::{RingId, RoundId};
-use belay_proto::{BootId, Incarnation, Index, NodeId, ServiceName};
+use belay_proto::{BootId, Incarnation, Index, NodeId, ServiceName, Term};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What runs where.
@@ -61,6 +61,7 @@ impl World {
         View {
             round: RoundId { initiator: first, incarnation: Incarnation(0), serial },
             ring: RingId { representative: first, sequence: serial },
+            term: Term(0),
             members: online.iter().filter_map(member).collect(),
             hosts: online.iter().copied().collect(),
         }

@@ -101,7 +101,10 @@ impl State {
         }
         let rival_asked = record.rivals.values().any(|rival| *rival == Rival::AskingOwner);
         match record.phase {
-            Phase::Starting { owner } if owner == me => Some(WorkKind::Start(work()?)),
+            // Another host may have what an old state has this one start.
+            Phase::Starting { owner } if owner == me && record.suspects.iter().all(|id| *id == me) => {
+                Some(WorkKind::Start(work()?))
+            }
             Phase::Stopping { owner, .. } if owner == me => Some(WorkKind::Stop(work()?)),
             Phase::Started { owner } if owner == me && rival_asked => Some(WorkKind::Look(work()?)),
             Phase::Migrating { from, to, stage: MigrationStage::Moving } if from == me => {

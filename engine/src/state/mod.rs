@@ -58,7 +58,7 @@ use belay_proto::control::Disarmed;
 use belay_proto::entry::{Entry, View, What};
 use belay_proto::history::HistoryEvent;
 use belay_proto::ring::RoundId;
-use belay_proto::{Incarnation, Index, NodeId, RequestId, ServiceName, Term, Timestamp};
+use belay_proto::{Index, NodeId, RequestId, ServiceName, Term, Timestamp};
 use fencing::Victim;
 use history::Journal;
 use member::NodeRecord;
@@ -143,19 +143,16 @@ impl State {
         self.rounds.get(&self.term).copied()
     }
 
-    /// The members of the present term's view, each in the life its daemon had when it opened.
-    #[must_use]
-    pub fn lives(&self) -> BTreeMap<NodeId, Incarnation> {
-        self.view.iter().flat_map(|view| &view.members).map(|member| (member.node, member.incarnation)).collect()
-    }
-
     /// Whether a member that last was quorate in this term and round was so in another history than this one.
     #[must_use]
     pub fn diverged(&self, term: Term, round: Option<RoundId>) -> bool {
         match (round, self.rounds.get(&term)) {
             (Some(theirs), Some(ours)) => theirs != *ours,
-            // A term we never had: they went on without us.
-            (Some(_), None) => term > self.term,
+            // A term we never had: they went on without us. Of terms that are too long ago nothing is known.
+            (Some(_), None) => {
+                let kept = self.rounds.first_key_value().is_none_or(|(first, _)| term > *first);
+                kept || self.rounds.len() < ROUNDS_KEPT
+            }
             (None, _) => false,
         }
     }

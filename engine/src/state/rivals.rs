@@ -9,6 +9,7 @@
 //! | started | the second one, or somebody moved it: the owner is asked. If it has its own, that one lives and the other is destroyed; if not, it is adopted |
 //! | started, but gone from its owner | adopted |
 //! | stopped | adopted, rather than a second one started; asked for again first if it was not seen just now |
+//! | to be started by an old state, and not there yet | adopted |
 //! | starting, stopping, migrating | left alone until that has ended |
 //! | disabled, failed | shown and left alone |
 //! | frozen | shown and left alone; where its owner has none it counts as the service's own |
@@ -46,6 +47,10 @@ impl State {
             Phase::Started { .. } => {
                 self.note_rival(name, record, from, Rival::AskingOwner, "besides its owner; the owner is asked");
             }
+            // Its start waits for what this host has to say: an old state knew of it.
+            Phase::Starting { owner } if record.suspects.remove(&from) && !self.said_running(owner, name) => {
+                self.adopt(name, record, from, format!("was started on {place} meanwhile; it is looked after there"));
+            }
             Phase::Disabled | Phase::Stopped { .. } => {
                 record.sought.remove(&from);
                 self.note_rival(name, record, from, Rival::Tolerated, "though it should not; it is left alone");
@@ -54,6 +59,11 @@ impl State {
                 self.note_rival(name, record, from, Rival::Tolerated, "while its owner is busy with it");
             }
         }
+    }
+
+    /// Whether a host has listed a service's copy since it came into the view.
+    fn said_running(&self, node: NodeId, name: &ServiceName) -> bool {
+        self.nodes.get(&node).is_some_and(|node| node.ready && node.running.contains(name.name()))
     }
 
     /// It was believed to be gone, and somebody has started it again by hand where it was.

@@ -98,15 +98,14 @@ mod tests {
     use super::*;
     use belay_proto::entry::{ENTRY_VERSION, View, What};
     use belay_proto::ring::{RingId, RoundId};
-    use belay_proto::{Incarnation, NodeId, Timestamp};
+    use belay_proto::{Incarnation, NodeId, Term, Timestamp};
 
     /// Without a text the one that joins waits for ever, and all states have the same hash.
     #[test]
     fn a_state_with_a_history_can_be_handed_to_a_member_that_joins() {
         let node = NodeId(1);
         let round = RoundId { initiator: node, incarnation: Incarnation(1), serial: 1 };
-        let view =
-            View { round, ring: RingId { representative: node, sequence: 1 }, members: vec![], hosts: vec![node] };
+        let view = View { round, ring: RingId::default(), term: Term(0), members: vec![], hosts: vec![node] };
         let entry = Entry { version: ENTRY_VERSION, from: node, time: Timestamp(1), what: What::View(view) };
         let mut state = State::new();
         let events = state.apply(&entry);

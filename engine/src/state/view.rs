@@ -1,7 +1,7 @@
 //! A new quorate view: who came, who went, and who goes on purpose.
 
 use super::State;
-use super::history::{event, node_event};
+use super::history::{Cause, event, node_event};
 use super::member::Standing;
 use super::service::{AfterStop, Phase, Wanted};
 use crate::mutant::{self, Mutant};
@@ -12,7 +12,7 @@ use belay_proto::{Incarnation, NodeId, ServiceName, Term};
 impl State {
     /// Opens a term: the cluster is quorate with these members.
     pub(crate) fn apply_view(&mut self, view: &View) {
-        self.term = Term(self.term.0 + 1);
+        self.term = view.term.max(Term(self.term.0.saturating_add(1)));
         self.rounds.insert(self.term, view.round);
         let names: Vec<String> = view.members.iter().map(|member| self.node_name(member.node)).collect();
         let text = format!("quorate with {} (ring {}, term {})", names.join(", "), view.ring, self.term);
@@ -28,6 +28,7 @@ impl State {
         }
         if !resumed {
             self.doubt_proofs(view);
+            self.hold_starts(view);
             if mutant::is(Mutant::DisabledForgottenInPowerLoss) {
                 let disabled = self.services.values_mut().filter(|record| record.phase == Phase::Disabled);
                 disabled.for_each(|record| record.phase = Phase::Stopped { wanted: Wanted::Now });
@@ -62,6 +63,32 @@ impl State {
             let text =
                 format!("{} may have been back since it was last seen; nothing is known of it", self.node_name(node));
             self.set_standing(node, Standing::Lost { host_alive }, Severity::Warning, text);
+        }
+    }
+
+    /// What such an old state has a member start, the other host may have started since, and may run still. It may as well
+    /// run here already, so it does not count as stopped: its start waits until the other host is back or proven down.
+    fn hold_starts(&mut self, view: &View) {
+        let Some(config) = self.config.as_ref().filter(|config| config.two_node) else { return };
+        let here = |id: &NodeId| view.members.iter().any(|member| member.node == *id);
+        let absent: Vec<NodeId> = config.nodes.keys().filter(|id| !here(id)).copied().collect();
+        if absent.is_empty() || mutant::is(Mutant::OldStateStarts) {
+            return;
+        }
+        let starts_here = |phase: &Phase| matches!(phase, Phase::Starting { owner } if here(owner));
+        let starting = self.services.iter().filter(|(_, record)| starts_here(&record.phase));
+        for name in starting.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.with_service(&name, |state, record| {
+                record.suspects.extend(&absent);
+                let text = "its start waits: the other host may have it since this one was last here".to_owned();
+                state.note_service(
+                    &name,
+                    record,
+                    event(EventKind::Blocked, Severity::Warning, text.clone()),
+                    Cause::Root,
+                );
+                record.waiting = Some(text);
+            });
         }
     }
 
@@ -193,6 +220,7 @@ mod tests {
         What::View(View {
             round: RoundId { initiator: ONE, incarnation: Incarnation(1), serial },
             ring: RingId::default(),
+            term: Term(0),
             members: members.iter().map(member).collect(),
             hosts: members.iter().map(|(node, _)| *node).collect(),
         })

@@ -10,7 +10,7 @@ use belay_proto::entry::{ENTRY_VERSION, Entry, FenceOutcome, GoneReason, Member,
 use belay_proto::ring::{RingId, RoundId};
 use belay_proto::{
     BootId, HostFacts, Incarnation, NodeId, NodeMode, OwnershipEpoch, Request, RequestId, ServiceName, ServiceState,
-    Size, Span, Timestamp,
+    Size, Span, Term, Timestamp,
 };
 use std::collections::BTreeMap;
 
@@ -69,7 +69,7 @@ impl<'w, 'd> Speaker<'w, 'd> {
             |node| Member { node: NodeId(node), boot: boot("boot"), incarnation: Incarnation(1), diverged: false };
         let members: Vec<Member> = (1..=3).map(member).collect();
         let hosts = members.iter().map(|member| member.node).collect();
-        let view = What::View(View { round: self.round(), ring: RingId::default(), members, hosts });
+        let view = What::View(View { round: self.round(), ring: RingId::default(), term: Term(1), members, hosts });
         let inventory = |node| (node, What::Inventory { boot: boot("boot"), running: Vec::new() });
         let said = [(1, config), (1, view)].into_iter().chain((1..=3).map(inventory));
         let time = Timestamp(self.clock);
@@ -242,7 +242,8 @@ impl<'w, 'd> Speaker<'w, 'd> {
             hosts.clear();
         }
         let ring = RingId { representative: self.node(), sequence: self.round };
-        What::View(View { round: self.round(), ring, members, hosts })
+        let term = Term(if self.dice.once_in(10) { u64::MAX } else { self.round });
+        What::View(View { round: self.round(), ring, term, members, hosts })
     }
 
     fn config(&mut self) -> What {

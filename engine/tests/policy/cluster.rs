@@ -7,7 +7,7 @@ use belay_proto::entry::{
     ENTRY_VERSION, Entry, FenceOutcome, GoneReason, Member, Request, Seen, View, What, WorkOutcome,
 };
 use belay_proto::ring::{RingId, RoundId};
-use belay_proto::{Incarnation, NodeId, RequestId, ServiceName, Span, Timestamp};
+use belay_proto::{Incarnation, NodeId, RequestId, ServiceName, Span, Term, Timestamp};
 
 pub(crate) const ONE: NodeId = NodeId(1);
 pub(crate) const TWO: NodeId = NodeId(2);
@@ -83,6 +83,7 @@ impl Cluster {
         let view = View {
             round: RoundId { initiator: ONE, incarnation: Incarnation(1), serial: self.rounds },
             ring: RingId::default(),
+            term: Term(0),
             members: members.iter().map(member).collect(),
             hosts: members.to_vec(),
         };

@@ -1,9 +1,9 @@
 //! A host's store: writes complete after a while and in order; a crash loses what is not complete.
 
-use belay_engine::node::{History, PersistRecord};
+use belay_engine::node::{Event, History, PersistRecord};
 use belay_engine::state::State;
-use belay_proto::Index;
 use belay_proto::entry::Entry;
+use belay_proto::{Index, Term};
 use std::collections::VecDeque;
 
 /// After this many entries the store takes a snapshot of its own, as the daemon has it do.
@@ -13,12 +13,14 @@ const SNAPSHOT_EVERY: usize = 512;
 pub(crate) enum Write {
     Records(Vec<PersistRecord>),
     Snapshot(History, String),
+    Promise(Term),
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
     base: State,
     entries: Vec<Entry>,
+    pub(crate) promised: Term,
     /// Not on disk yet.
     pub(crate) pending: VecDeque<Write>,
     pub(crate) full_until: u64,
@@ -31,10 +33,14 @@ impl Disk {
         Index(self.base.index().0 + self.entries.len() as u64)
     }
 
-    /// The first write reaches the disk; gives what is on disk from then on.
-    pub(crate) fn complete_one(&mut self) -> Result<Option<(History, Index)>, String> {
+    /// The first write reaches the disk; gives what the daemon is told then.
+    pub(crate) fn complete_one(&mut self) -> Result<Option<Event>, String> {
         let written = match self.pending.pop_front() {
             None => return Ok(None),
+            Some(Write::Promise(term)) => {
+                self.promised = term;
+                return Ok(Some(Event::Promised(term)));
+            }
             Some(Write::Records(records)) => {
                 let history = records.last().map(|record| record.history).unwrap_or_default();
                 for record in records {
@@ -53,7 +59,7 @@ impl Disk {
                 self.base.apply(&entry);
             }
         }
-        Ok(Some((written, self.last())))
+        Ok(Some(Event::Persisted { history: written, index: self.last() }))
     }
 
     fn put(&mut self, record: PersistRecord) -> Result<(), String> {

@@ -8,6 +8,7 @@ use belay_engine::state::State;
 use belay_engine::state::moves::MoveWait;
 use belay_engine::state::service::{Phase, ServiceRecord};
 use belay_proto::entry::Request;
+use belay_proto::history::EventKind;
 use belay_proto::{Code, NodeId, NodeMode, RequestId, ServiceName, Span};
 
 impl Sim {
@@ -88,7 +89,12 @@ impl Sim {
         let Some(state) = self.daemon(host).map(|daemon| daemon.node.state()) else { return };
         let Some(node) = state.node(host).filter(|node| node.mode != NodeMode::Active) else { return };
         let decided = state.service(service).filter(|record| record.phase == Phase::Starting { owner: host });
-        let after = decided.zip(node.mode_event).is_some_and(|(record, event)| record.decided > event.index);
+        // When the start was decided: that a second copy is seen meanwhile is no decision.
+        let decision = |record: &ServiceRecord| {
+            record.chain.iter().rev().find(|link| link.kind == EventKind::Service).map(|link| link.id.index)
+        };
+        let begun = decided.and_then(decision);
+        let after = begun.zip(node.mode_event).is_some_and(|(begun, event)| begun > event.index);
         if after {
             let what = format!("{service} is started on node{host}, which is in {}", node.mode.word());
             self.violated("maintenance", what);

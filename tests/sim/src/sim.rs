@@ -372,6 +372,10 @@ impl Sim {
                         daemon.committed = Index(0);
                     }
                 }
+                Action::Promise(term) => {
+                    self.write(host, Write::Records(std::mem::take(&mut records)));
+                    self.write(host, Write::Promise(term));
+                }
                 Action::Propose(message) => self.propose(host, message),
                 Action::Assign(assignments) => {
                     self.assign_fencing(host, &assignments);
@@ -458,7 +462,7 @@ impl Sim {
         match result {
             Err(reason) => self.violated("the store", format!("{host}: {reason}")),
             Ok(None) => {}
-            Ok(Some((history, index))) => self.node_event(host, Event::Persisted { history, index }),
+            Ok(Some(event)) => self.node_event(host, event),
         }
     }
 
@@ -496,7 +500,7 @@ impl Sim {
         self.trace.note(self.now, host, || format!("daemon starts with entry {}", state.index()));
         h.daemon = Some(Daemon {
             life,
-            node: Node::new(identity, state, now),
+            node: Node::new(identity, state, now).having_promised(h.disk.promised),
             attached: false,
             inbox: VecDeque::new(),
             outgoing: VecDeque::new(),

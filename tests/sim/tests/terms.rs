@@ -15,9 +15,11 @@ fn a_term_that_was_lost_does_not_overrule_the_one_that_got_its_number() {
     let mut story = Story::of(3, &["a"]);
     story.sim.odds.stays_off = 100;
     // The first and the third open a term that the third cannot write down; the first notes a lot in it.
-    story.sim.fill_disk(THREE, 60_000);
     story.sim.partition(&[&[1, 3], &[2]]);
-    story.run(5000);
+    story.until("the second is lost", |story| !story.sim.quorate(ONE));
+    story.until("the first opens a term", |story| story.sim.quorate(ONE));
+    story.sim.fill_disk(THREE, 60_000);
+    story.run(1000);
     for _ in 0..30 {
         story.ask(1, Request::Freeze { service: vm("a") });
         story.run(20);

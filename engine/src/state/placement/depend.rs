@@ -19,8 +19,10 @@ impl State {
         // A service that is not known counts as started, as in the original; the configuration's reader names it.
         let record = self.services.get(other)?;
         let (code, is) = match &record.phase {
-            // Started for now; what it needs itself has just gone, and it is about to be stopped.
-            Phase::Started { .. } if self.bereft(other).is_some() => (Code::Again, "about to be stopped".to_owned()),
+            // It would be stopped with it in the same breath.
+            Phase::Started { .. } if !self.locked && self.disarmed.is_none() && self.bereft(other).is_some() => {
+                (Code::Depend, "to be stopped itself".to_owned())
+            }
             Phase::Started { .. } | Phase::Migrating { .. } if !record.died_frozen => return None,
             Phase::Starting { .. } => (Code::Again, "starting".to_owned()),
             phase => (Code::Depend, phase.shown().to_string()),

@@ -4,7 +4,7 @@ use crate::state::service::{AfterStop, Phase, Rival, ServiceRecord, Wanted};
 use crate::state::work::WorkKind;
 use belay_proto::entry::{ENTRY_VERSION, Entry, GoneReason, Member, Seen, View, What, WorkOutcome};
 use belay_proto::ring::{RingId, RoundId};
-use belay_proto::{Incarnation, Index, NodeId, OwnershipEpoch, ServiceName, Timestamp};
+use belay_proto::{Incarnation, Index, NodeId, OwnershipEpoch, ServiceName, Term, Timestamp};
 
 const ONE: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);
@@ -26,6 +26,7 @@ fn cluster(phase: &Phase, frozen: bool) -> State {
     let view = View {
         round: RoundId { initiator: ONE, incarnation: Incarnation(1), serial: 1 },
         ring: RingId::default(),
+        term: Term(0),
         members: ALL.map(member).to_vec(),
         hosts: ALL.to_vec(),
     };
