@@ -9,7 +9,7 @@ use crate::sim::{Daemon, DaemonEv, Ev, Host, Sim, WorldEv};
 use belay_engine::node::Event;
 use belay_engine::state::work::{Work, WorkKind};
 use belay_proto::NodeId;
-use belay_proto::entry::{Seen, What};
+use belay_proto::entry::What;
 use belay_proto::ring::{RingId, RingMessage};
 use std::collections::BTreeSet;
 
@@ -39,14 +39,11 @@ pub(crate) enum Item {
     Down,
 }
 
-/// What carries an id, an epoch, or the number of an attempt, does no harm when it comes again, however late. That a copy
-/// runs somewhere is said of this moment and never proposed twice.
+/// What is kept until it has come back, and proposed again until then, may arrive twice: it carries an id, an epoch, or the
+/// number of an attempt. What is only seen is said once.
 fn may_arrive_twice(message: &RingMessage) -> bool {
     let RingMessage::Entry(entry) = message else { return false };
-    match &entry.what {
-        What::Observation { seen, .. } => *seen != Seen::Running,
-        what => matches!(what, What::Request { .. } | What::Outcome { .. } | What::FenceOutcome { .. }),
-    }
+    matches!(entry.what, What::Request { .. } | What::Outcome { .. } | What::FenceOutcome { .. })
 }
 
 impl Sim {
