@@ -31,6 +31,10 @@ macro_rules! mutants {
 mutants! {
     /// What a victim ran starts elsewhere as soon as somebody begins to fence it.
     StartBeforeFenced,
+    /// A host that was never seen is taken to be off.
+    UnseenHostsAreDown,
+    /// A host that joins is taken to run nothing before it has said what it runs.
+    JoinersHaveNothing,
     /// A report about the fencing of an earlier loss proves this one.
     LateFenceOutcomeProves,
     /// Two members are told to fence the same victim at once.
@@ -55,6 +59,8 @@ mutants! {
     DisabledForgottenInPowerLoss,
     /// An outcome of an earlier epoch counts for the present one.
     LateOutcomeCounts,
+    /// The death of an earlier copy counts for the present one.
+    LateDeathCounts,
     /// A new start is decided without a new epoch.
     StartWithoutNewEpoch,
     /// The exit code of a migration closes it.
@@ -71,16 +77,62 @@ mutants! {
     RivalsIgnored,
     /// A VM that went away by a migration nobody ordered is started again without being looked for.
     SoughtIsDead,
+    /// A VM of which nobody saw the end is started again without being looked for.
+    MissingIsDead,
+    /// What is missing is not looked for on hosts that are lost.
+    LostHostsAreNotAsked,
+    /// A guest that may switch itself off is started again.
+    GuestShutdownIsDeath,
+    /// A second copy is destroyed before the owner has said that it has its own.
+    CopyDestroyedUnasked,
+    /// What died is started again where it was, whoever else has a copy.
+    InPlaceBesideCopies,
     /// Either of two nodes that are apart starts what ran on neither.
     TwoNodeBothStart,
     /// A restricted failover domain does not restrict.
     DomainIgnored,
     /// A host gets more VMs than it has memory for.
     CapacityIgnored,
+    /// What is on its way to a host takes no room there.
+    TargetTakesNoRoom,
+    /// Required rules about company are not looked at.
+    AffinityIgnored,
+    /// What wants a host for itself gets one with others.
+    ExclusiveIgnored,
+    /// Of two that want a host for themselves and are alike one displaces the other.
+    EqualsDisplaceEachOther,
+    /// A service is started without what it depends on.
+    DependencyIgnored,
+    /// What cannot do without a service runs on without it.
+    DependantsRunOn,
+    /// A service leaves the host where it is to stay as soon as a better one comes.
+    NofailbackIgnored,
+    /// A move to a better host that failed is made again and again.
+    FailbackRepeated,
     /// Services are placed on hosts in maintenance.
     MaintenanceIsForgotten,
     /// Hosts are fenced while the cluster is disarmed.
     DisarmedIsForgotten,
+    /// The cluster stays disarmed when the time for it is over.
+    DisarmedForEver,
+    /// When the cluster is armed again, who is away is fenced at once, whatever grace it has.
+    ArmedWithoutDelay,
+    /// What left a host for its maintenance is not brought back.
+    HomeForgotten,
+    /// A host that is being emptied is reported empty while something is left there.
+    DrainedTooEarly,
+    /// More services are started on a host at once than allowed.
+    StartTurnsIgnored,
+    /// More services are migrated from or to a host at once than allowed.
+    MigrationTurnsIgnored,
+    /// What could not be moved anywhere is not tried again.
+    MovesNotTriedAgain,
+    /// What is frozen is moved to empty its host.
+    FrozenIsMoved,
+    /// What dies while it is frozen is recovered.
+    FrozenIsRecovered,
+    /// What is locked is started.
+    LockIgnored,
     /// A service that died is left where it is until somebody asks for it.
     DeathIgnored,
     /// What waits in a service's queue is lost when its owner is.
@@ -97,6 +149,8 @@ mutants! {
     AnswerBeforeMajority,
     /// A member says of what it has only in memory that it is on disk.
     AckBeforeDisk,
+    /// The disk's word about a history that was replaced counts for the one that replaced it.
+    LateAckOfOtherHistory,
     /// The least advanced state wins a round.
     OldestStateWins,
     /// A term gets the number after the one of the winner's state, though one that was lost may have had it.
@@ -119,6 +173,24 @@ mutants! {
     FailedStartIsNotLookedAt,
     /// Starts and migrations do not ask for quorum right before they act.
     QuorumNotAsked,
+    /// A start is called for though the state has moved on.
+    UnwantedStartIsCalled,
+    /// A start whose time is over is reported as failed though it may be under way.
+    LateStartIsNoStart,
+    /// A migration whose call failed is reported as ended though it may be under way.
+    FailedMigrationGoesOn,
+    /// What runs on a host is listed before its hypervisor has answered.
+    InventoryTooEarly,
+    /// What was listed before something happened counts after it.
+    OldListCounts,
+    /// The death of an earlier process is taken for the present one's.
+    OldDeathCounts,
+    /// A fence agent that failed is taken to have fenced.
+    FailedAgentConfirms,
+    /// Fence agents do not ask for quorum right before they act.
+    FencingWithoutQuorum,
+    /// An attempt to fence goes on when nobody wants its victim fenced any more.
+    FencingGoesOn,
 }
 
 #[cfg(feature = "mutants")]

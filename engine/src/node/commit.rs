@@ -84,7 +84,8 @@ impl Node {
             self.log(Severity::Notice, "the store can be written again");
         }
         // What was on its way to the disk when the state was replaced does not count for the new one.
-        if history == self.commit.history && index <= self.state.index() {
+        let this = history == self.commit.history || mutant::is(Mutant::LateAckOfOtherHistory);
+        if this && index <= self.state.index() {
             self.commit.mine = self.commit.mine.max(index);
         }
         self.acknowledge();
@@ -122,7 +123,9 @@ impl Node {
 
     fn needed(&self) -> Needed {
         match self.state.config() {
-            Some(config) if !config.two_node => Needed::Votes(config.quorum()),
+            Some(config) if !config.two_node && !mutant::is(Mutant::HostsVoteForDaemons) => {
+                Needed::Votes(config.quorum())
+            }
             _ => Needed::All,
         }
     }

@@ -376,7 +376,12 @@ impl Sim {
                     self.write(host, Write::Records(std::mem::take(&mut records)));
                     self.write(host, Write::Promise(term));
                 }
-                Action::Propose(message) => self.propose(host, message),
+                Action::Propose(message) => {
+                    if let RingMessage::Persisted { index, .. } = message {
+                        self.has_on_disk(host, index);
+                    }
+                    self.propose(host, message);
+                }
                 Action::Assign(assignments) => {
                     self.assign_fencing(host, &assignments);
                     self.echo_with_work(host, &assignments.work);

@@ -123,11 +123,14 @@ impl Start {
     fn attempt(&mut self, core: &mut Core, desk: &mut Desk<'_>) -> Option<End> {
         if desk.now >= self.until {
             let reason = format!("did not start within {:?}: {}", timeout(core), self.last);
+            if mutant::is(Mutant::LateStartIsNoStart) {
+                return Some(failed(reason));
+            }
             self.stage = Stage::MakesSure(Sure::begin(core, desk, reason));
             return WAITS;
         }
         // When the state has moved on, another host may be about to start it.
-        if !core.wanted() {
+        if !core.wanted() && !mutant::is(Mutant::UnwantedStartIsCalled) {
             return Some(DROPPED);
         }
         if !desk.agent_up {

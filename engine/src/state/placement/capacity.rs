@@ -7,6 +7,7 @@
 use super::super::State;
 use super::super::service::{Phase, ServiceRecord};
 use super::rules::Rules;
+use crate::mutant::{self, Mutant};
 use belay_config::model::{Cluster, Vm};
 use belay_proto::{NodeId, ServiceName, Size};
 use std::collections::BTreeMap;
@@ -81,6 +82,7 @@ impl ServiceRecord {
         let (one, other) = match self.phase {
             Phase::Starting { owner } | Phase::Started { owner } | Phase::Stopping { owner, .. } => (Some(owner), None),
             Phase::Failed { at } => (Some(at), None),
+            Phase::Migrating { from, .. } if mutant::is(Mutant::TargetTakesNoRoom) => (Some(from), None),
             Phase::Migrating { from, to, .. } => (Some(from), Some(to).filter(|to| *to != from)),
             Phase::Stopped { .. } | Phase::Disabled => (None, None),
         };
