@@ -59,8 +59,6 @@ mutants! {
     DisabledForgottenInPowerLoss,
     /// An outcome of an earlier epoch counts for the present one.
     LateOutcomeCounts,
-    /// The death of an earlier copy counts for the present one.
-    LateDeathCounts,
     /// A new start is decided without a new epoch.
     StartWithoutNewEpoch,
     /// The exit code of a migration closes it.

@@ -113,8 +113,7 @@ impl State {
             Seen::Running => state.seen_running(name, record, from),
             // Whatever was decided since, what its host has not any more is gone.
             Seen::Gone { .. } if record.rivals.contains_key(&from) => state.rival_gone(name, record, from),
-            _ if record.epoch != epoch && !mutant::is(Mutant::LateDeathCounts) => {}
-            _ if record.phase.owner() != Some(from) => {}
+            _ if record.epoch != epoch || record.phase.owner() != Some(from) => {}
             Seen::Gone { why } => {
                 if record.phase == (Phase::Started { owner: from }) && record.ended.is_none() {
                     state.ended(name, record, from, *why);
