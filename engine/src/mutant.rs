@@ -171,18 +171,12 @@ mutants! {
     FailedStartIsNotLookedAt,
     /// Starts and migrations do not ask for quorum right before they act.
     QuorumNotAsked,
-    /// A start is called for though the state has moved on.
-    UnwantedStartIsCalled,
     /// A start whose time is over is reported as failed though it may be under way.
     LateStartIsNoStart,
     /// A migration whose call failed is reported as ended though it may be under way.
     FailedMigrationGoesOn,
     /// What runs on a host is listed before its hypervisor has answered.
     InventoryTooEarly,
-    /// What was listed before something happened counts after it.
-    OldListCounts,
-    /// The death of an earlier process is taken for the present one's.
-    OldDeathCounts,
     /// A fence agent that failed is taken to have fenced.
     FailedAgentConfirms,
     /// Fence agents do not ask for quorum right before they act.

@@ -27,6 +27,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// How many seeds are tried for one whose row in the table is not true any more.
 const SEEDS: u64 = 300;
 const STEPS: u64 = 3000;
+/// What decides how long everything takes in a story.
+const TIMES: Range<u64> = 1..4;
 
 /// Where each of them was last found: a row with its name, where, and what was broken. Looked at first, so that the test is
 /// short; when another drawing has made a row untrue, seeds are tried from the first on.
@@ -62,8 +64,12 @@ impl Place {
                 let text = std::fs::read_to_string(Path::new(SCENARIOS).join(file)).expect("the story of a mutant");
                 let scenario = Scenario::read(file, &text).expect("a story that can be read");
                 mutant::set(mutant);
-                let failure = play(&scenario, scenario::Options { seed: 1, trace: false }).err()?;
-                Some(format!("line {}: {}", failure.place.rsplit(':').next().unwrap_or_default(), failure.why))
+                let failure = |seed| play(&scenario, scenario::Options { seed, trace: false }).err();
+                let failures: Vec<_> = TIMES.filter_map(failure).collect();
+                // However long everything takes: what goes wrong with a mutant only now and then may have other reasons.
+                let shown = if mutant.is_some() { failures.len() == TIMES.count() } else { !failures.is_empty() };
+                let first = failures.first().filter(|_| shown)?;
+                Some(format!("line {}: {}", first.place.rsplit(':').next().unwrap_or_default(), first.why))
             }
         }
     }

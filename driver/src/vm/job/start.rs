@@ -130,7 +130,7 @@ impl Start {
             return WAITS;
         }
         // When the state has moved on, another host may be about to start it.
-        if !core.wanted() && !mutant::is(Mutant::UnwantedStartIsCalled) {
+        if !core.wanted() {
             return Some(DROPPED);
         }
         if !desk.agent_up {

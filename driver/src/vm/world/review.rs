@@ -3,7 +3,6 @@
 use super::hypervisor::is_paused;
 use super::{World, uri_of, why_gone};
 use crate::Moment;
-use belay_engine::mutant::{self, Mutant};
 use belay_engine::state::work::Assigned;
 use belay_proto::agent::{AgentEvent, Domain};
 use belay_proto::entry::{GoneReason, Seen};
@@ -165,7 +164,7 @@ impl World {
         let Some(hypervisor) = self.hypervisors.get_mut(uri) else { return };
         let known = hypervisor.known(domain);
         let certain = match (known.running, known.pid, pid) {
-            (true, Some(now_runs), Some(gone)) if now_runs != gone && !mutant::is(Mutant::OldDeathCounts) => return,
+            (true, Some(now_runs), Some(gone)) if now_runs != gone => return,
             (true, Some(_), Some(_)) => true,
             (true, _, _) => false,
             (false, _, _) if expected => false,
@@ -207,7 +206,6 @@ impl World {
         for (domain, assigned) in assignments.domains.iter().filter(|(_, assigned)| here(assigned)) {
             let older = |hypervisor: &super::Hypervisor| {
                 hypervisor.domains.get(domain).is_none_or(|known| known.changed <= issued)
-                    || mutant::is(Mutant::OldListCounts)
             };
             let news = self.hypervisors.get(uri).is_some_and(older);
             let busy = self.services.get(&assigned.service).is_some_and(|watched| watched.busy);
