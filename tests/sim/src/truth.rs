@@ -259,10 +259,11 @@ impl Sim {
         }
         daemon.committed = committed;
         let term = daemon.node.state().term();
-        let Some(chain) = daemon.chains.get(&committed).copied() else { return };
+        let chain = daemon.chains.get(&committed).copied();
         daemon.chains.retain(|index, _| *index >= committed);
         let reached = self.truth.reached.entry(term).or_default();
         *reached = committed.max(*reached);
+        let Some(chain) = chain else { return };
         let known = *self.truth.committed.entry(committed).or_insert(chain);
         if known != chain {
             let what = format!("entry {committed}, which a majority had on disk, is another one on node{host}");

@@ -83,9 +83,9 @@ impl Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Seed(seed, None) => write!(f, "{seed}"),
-            Self::Seed(seed, Some(hosts)) => write!(f, "{seed}/{hosts}"),
-            Self::Story(file) => write!(f, "{file}"),
+            Self::Seed(seed, None) => f.pad(&seed.to_string()),
+            Self::Seed(seed, Some(hosts)) => f.pad(&format!("{seed}/{hosts}")),
+            Self::Story(file) => f.pad(file),
         }
     }
 }
@@ -137,7 +137,7 @@ fn hunt(mutant: Mutant, known: Option<&Place>) -> Result<String, String> {
             format!("{mutant:?} survives the seeds {:?} and all scenarios: {}", seeds(), mutant.sentence())
         })?;
     let name = format!("{mutant:?}");
-    Ok(format!("{name:<30} {:>4}  {:.100}", place.to_string(), broken.replace('\n', " ")))
+    Ok(format!("{name:<30} {place:>4}  {:.100}", broken.replace('\n', " ")))
 }
 
 #[test]
