@@ -1,7 +1,12 @@
 //! Deliberate faults, so that the simulator can show that it would find real ones.
 //!
 //! A [`Mutant`] is one guard taken out, or one shortcut taken, where a tired colleague might. The simulator switches one
-//! on, runs seeds until a promise is broken, and fails if none is: then a fault or an invariant is missing, not a mutant.
+//! on, plays the seed or the scenario that its table has for it, and fails if no promise is broken, or if there is no row:
+//! then a fault, an invariant or a scenario is missing, not a mutant. Where a second guard would catch what one lets through,
+//! the mutant takes out both: whether a daemon's view suffices is asked before it proposes to open a term and again when
+//! promises are counted (`HostsVoteForDaemons`), a suspect is minded when a place is chosen and again when the start is handed out
+//! (`SuspectsIgnored`), a former term by whoever counts and by whoever hands out (`FormerTermCounts`), a migration that may go on
+//! when its call fails and again by the look that follows (`FailedMigrationGoesOn`).
 //! Without the feature `mutants`, which nothing but that test asks for, [`is`] is a constant `false` and its branches
 //! are not compiled into anything.
 
