@@ -1,7 +1,12 @@
 //! Deliberate faults, so that the simulator can show that it would find real ones.
 //!
 //! A [`Mutant`] is one guard taken out, or one shortcut taken, where a tired colleague might. The simulator switches one
-//! on, runs seeds until a promise is broken, and fails if none is: then a fault or an invariant is missing, not a mutant.
+//! on, plays the seed or the scenario that its table has for it, and fails if no promise is broken, or if there is no row:
+//! then a fault, an invariant or a scenario is missing, not a mutant. Where a second guard would catch what one lets through,
+//! the mutant takes out both: whether a daemon's view suffices is asked before it proposes to open a term and again when
+//! promises are counted (`HostsVoteForDaemons`), a suspect is minded when a place is chosen and again when the start is handed out
+//! (`SuspectsIgnored`), a former term by whoever counts and by whoever hands out (`FormerTermCounts`), a migration that may go on
+//! when its call fails and again by the look that follows (`FailedMigrationGoesOn`).
 //! Without the feature `mutants`, which nothing but that test asks for, [`is`] is a constant `false` and its branches
 //! are not compiled into anything.
 
@@ -31,6 +36,10 @@ macro_rules! mutants {
 mutants! {
     /// What a victim ran starts elsewhere as soon as somebody begins to fence it.
     StartBeforeFenced,
+    /// A host that was never seen is taken to be off.
+    UnseenHostsAreDown,
+    /// A host that joins is taken to run nothing before it has said what it runs.
+    JoinersHaveNothing,
     /// A report about the fencing of an earlier loss proves this one.
     LateFenceOutcomeProves,
     /// Two members are told to fence the same victim at once.
@@ -71,16 +80,62 @@ mutants! {
     RivalsIgnored,
     /// A VM that went away by a migration nobody ordered is started again without being looked for.
     SoughtIsDead,
+    /// A VM of which nobody saw the end is started again without being looked for.
+    MissingIsDead,
+    /// What is missing is not looked for on hosts that are lost.
+    LostHostsAreNotAsked,
+    /// A guest that may switch itself off is started again.
+    GuestShutdownIsDeath,
+    /// A second copy is destroyed before the owner has said that it has its own.
+    CopyDestroyedUnasked,
+    /// What died is started again where it was, whoever else has a copy.
+    InPlaceBesideCopies,
     /// Either of two nodes that are apart starts what ran on neither.
     TwoNodeBothStart,
     /// A restricted failover domain does not restrict.
     DomainIgnored,
     /// A host gets more VMs than it has memory for.
     CapacityIgnored,
+    /// What is on its way to a host takes no room there.
+    TargetTakesNoRoom,
+    /// Required rules about company are not looked at.
+    AffinityIgnored,
+    /// What wants a host for itself gets one with others.
+    ExclusiveIgnored,
+    /// Of two that want a host for themselves and are alike one displaces the other.
+    EqualsDisplaceEachOther,
+    /// A service is started without what it depends on.
+    DependencyIgnored,
+    /// What cannot do without a service runs on without it.
+    DependantsRunOn,
+    /// A service leaves the host where it is to stay as soon as a better one comes.
+    NofailbackIgnored,
+    /// A move to a better host that failed is made again and again.
+    FailbackRepeated,
     /// Services are placed on hosts in maintenance.
     MaintenanceIsForgotten,
     /// Hosts are fenced while the cluster is disarmed.
     DisarmedIsForgotten,
+    /// The cluster stays disarmed when the time for it is over.
+    DisarmedForEver,
+    /// When the cluster is armed again, who is away is fenced at once, whatever grace it has.
+    ArmedWithoutDelay,
+    /// What left a host for its maintenance is not brought back.
+    HomeForgotten,
+    /// A host that is being emptied is reported empty while something is left there.
+    DrainedTooEarly,
+    /// More services are started on a host at once than allowed.
+    StartTurnsIgnored,
+    /// More services are migrated from or to a host at once than allowed.
+    MigrationTurnsIgnored,
+    /// What could not be moved anywhere is not tried again.
+    MovesNotTriedAgain,
+    /// What is frozen is moved to empty its host.
+    FrozenIsMoved,
+    /// What dies while it is frozen is recovered.
+    FrozenIsRecovered,
+    /// What is locked is started.
+    LockIgnored,
     /// A service that died is left where it is until somebody asks for it.
     DeathIgnored,
     /// What waits in a service's queue is lost when its owner is.
@@ -121,8 +176,18 @@ mutants! {
     FailedStartIsNotLookedAt,
     /// Starts and migrations do not ask for quorum right before they act.
     QuorumNotAsked,
-    /// An outcome is reported for the newest decision, not for the one that was carried out.
-    OutcomeOfNewestEpoch,
+    /// A start whose time is over is reported as failed though it may be under way.
+    LateStartIsNoStart,
+    /// A migration whose call failed is reported as ended though it may be under way.
+    FailedMigrationGoesOn,
+    /// What runs on a host is listed before its hypervisor has answered.
+    InventoryTooEarly,
+    /// A fence agent that failed is taken to have fenced.
+    FailedAgentConfirms,
+    /// Fence agents do not ask for quorum right before they act.
+    FencingWithoutQuorum,
+    /// An attempt to fence goes on when nobody wants its victim fenced any more.
+    FencingGoesOn,
 }
 
 #[cfg(feature = "mutants")]

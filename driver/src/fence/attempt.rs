@@ -7,6 +7,7 @@ use super::driver::Desk;
 use super::input::{self, InputError};
 use super::{Purpose, RunEnd, RunId};
 use crate::Moment;
+use belay_engine::mutant::{self, Mutant};
 use belay_engine::state::work::FenceWork;
 use belay_proto::entry::FenceOutcome;
 use belay_proto::history::Severity;
@@ -178,6 +179,10 @@ impl Attempt {
             }
             // It can still fence: it is called as it is configured, and asked again next time.
             (Some(Stage::AsksWord(call, _)), _) => self.fence(desk, call),
+            (Some(Stage::Fences(..)), RunEnd::Failed { .. }) if mutant::is(Mutant::FailedAgentConfirms) => {
+                self.device += 1;
+                self.next(desk)
+            }
             (Some(Stage::Fences(..)), RunEnd::Succeeded { .. }) => {
                 self.power_on.extend(self.on.take());
                 self.device += 1;

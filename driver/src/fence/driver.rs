@@ -3,6 +3,7 @@
 use super::attempt::{Attempt, Ending, PowerOn};
 use super::{FenceAction, FenceEvent, Purpose, Run, RunEnd, RunId, Settings, Wanted};
 use crate::Moment;
+use belay_engine::mutant::{self, Mutant};
 use belay_engine::state::work::FenceWork;
 use belay_proto::NodeId;
 use belay_proto::entry::{FenceOutcome, What};
@@ -58,7 +59,7 @@ impl Desk<'_> {
             agent: agent.to_owned(),
             arguments,
             within,
-            needs_quorum: matches!(purpose, Purpose::Fence { .. }),
+            needs_quorum: matches!(purpose, Purpose::Fence { .. }) && !mutant::is(Mutant::FencingWithoutQuorum),
             purpose,
             victim: work.victim,
             victim_name: work.victim_name.clone(),
@@ -253,6 +254,7 @@ impl FenceDriver {
             Victim::Done { attempt, .. } => listed(node, *attempt),
         });
         let unwanted = self.victims.iter().filter(|(node, victim)| match victim {
+            Victim::Running(_) if mutant::is(Mutant::FencingGoesOn) => false,
             Victim::Running(attempt) => !listed(node, attempt.work.attempt),
             _ => false,
         });

@@ -123,7 +123,9 @@ impl Node {
 
     fn needed(&self) -> Needed {
         match self.state.config() {
-            Some(config) if !config.two_node => Needed::Votes(config.quorum()),
+            Some(config) if !config.two_node && !mutant::is(Mutant::HostsVoteForDaemons) => {
+                Needed::Votes(config.quorum())
+            }
             _ => Needed::All,
         }
     }

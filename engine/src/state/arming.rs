@@ -12,6 +12,7 @@
 use super::State;
 use super::history::event;
 use super::service::{Phase, Wanted};
+use crate::mutant::{self, Mutant};
 use belay_proto::control::Disarmed;
 use belay_proto::history::{EventKind, Severity};
 use belay_proto::{Code, NodeId, RequestId, Span, Timestamp};
@@ -57,7 +58,7 @@ impl State {
 
     /// Ends it when its time is over.
     pub(crate) fn advance_arming(&mut self) {
-        if self.disarmed_until().is_some_and(|until| until <= self.time) {
+        if self.disarmed_until().is_some_and(|until| until <= self.time) && !mutant::is(Mutant::DisarmedForEver) {
             self.arm_again("the disarmed time is over: the cluster is armed again");
         }
     }
@@ -72,7 +73,8 @@ impl State {
         self.note(event(EventKind::Request, Severity::Notice, text), None);
         let victims: Vec<NodeId> = self.victims.keys().copied().collect();
         for node in victims {
-            let delay = self.nodes.get(&node).map_or(Span::ZERO, |record| self.fencing_delay(&record.standing, false));
+            let record = self.nodes.get(&node).filter(|_| !mutant::is(Mutant::ArmedWithoutDelay));
+            let delay = record.map_or(Span::ZERO, |record| self.fencing_delay(&record.standing, false));
             if let Some(victim) = self.victims.get_mut(&node) {
                 victim.not_before = self.time + delay;
             }

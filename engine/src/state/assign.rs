@@ -115,7 +115,10 @@ impl State {
         let rival_asked = record.rivals.values().any(|rival| *rival == Rival::AskingOwner);
         match record.phase {
             // Another host may have what an old state has this one start.
-            Phase::Starting { owner } if owner == me && record.suspects.iter().all(|id| *id == me) => {
+            Phase::Starting { owner }
+                if owner == me
+                    && (record.suspects.iter().all(|id| *id == me) || mutant::is(Mutant::SuspectsIgnored)) =>
+            {
                 Some(WorkKind::Start(work()?))
             }
             Phase::Stopping { owner, .. } if owner == me => Some(WorkKind::Stop(work()?)),

@@ -38,6 +38,7 @@ impl State {
         match why {
             _ if mutant::is(Mutant::DeathIgnored) => {}
             GoneReason::Migrated if mutant::is(Mutant::SoughtIsDead) => self.end_is_certain(name, record, owner, why),
+            GoneReason::Missing if mutant::is(Mutant::MissingIsDead) => self.end_is_certain(name, record, owner, why),
             GoneReason::Missing | GoneReason::Migrated => self.seek(name, record, owner, why),
             GoneReason::Died | GoneReason::GuestShutdown => self.end_is_certain(name, record, owner, why),
         }
@@ -47,6 +48,7 @@ impl State {
         let vm = self.config.as_ref().and_then(|config| config.vms.get(name));
         let accepted = why == GoneReason::GuestShutdown
             && vm.is_some_and(|vm| vm.guest_shutdown == GuestShutdown::Stop)
+            && !mutant::is(Mutant::GuestShutdownIsDeath)
             && !record.frozen;
         record.sought.clear();
         record.sought_until = None;
@@ -100,7 +102,11 @@ impl State {
 
     /// All but those that are known to run nothing. A host that is lost may have taken it in before (design S2).
     fn who_may_have_taken_it(&self, owner: NodeId) -> BTreeSet<NodeId> {
-        let may = |node: &NodeRecord| !matches!(node.standing, Standing::Down(_) | Standing::Left { .. });
+        let may = |node: &NodeRecord| match node.standing {
+            Standing::Down(_) | Standing::Left { .. } => false,
+            Standing::Lost { .. } => !mutant::is(Mutant::LostHostsAreNotAsked),
+            Standing::Online | Standing::Leaving { .. } | Standing::Unknown => true,
+        };
         self.nodes.iter().filter(|(id, node)| **id != owner && may(node)).map(|(id, _)| *id).collect()
     }
 

@@ -14,6 +14,7 @@
 
 use super::State;
 use super::service::{MigrationStage, Phase, ServiceRecord, Wanted};
+use crate::mutant::{self, Mutant};
 use belay_proto::{NodeId, ServiceName, Timestamp};
 use std::collections::BTreeMap;
 
@@ -30,7 +31,7 @@ impl StartTurns {
     /// Takes a turn on a host, if it has one left.
     fn take(&mut self, node: NodeId) -> bool {
         let taken = self.taken.entry(node).or_default();
-        if *taken >= self.max {
+        if *taken >= self.max && !mutant::is(Mutant::StartTurnsIgnored) {
             return false;
         }
         *taken += 1;
@@ -140,7 +141,7 @@ pub(crate) struct MigrationSlots {
 impl MigrationSlots {
     /// Whether this host may have one more.
     pub(crate) fn free_at(&self, node: NodeId) -> bool {
-        self.taken.get(&node).copied().unwrap_or(0) < self.max
+        self.taken.get(&node).copied().unwrap_or(0) < self.max || mutant::is(Mutant::MigrationTurnsIgnored)
     }
 
     /// Whether both ends may have one more.

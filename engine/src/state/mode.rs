@@ -14,6 +14,7 @@ use super::State;
 use super::history::node_event;
 use super::member::Drain;
 use super::service::{MoveWait, Moves, Phase, ServiceRecord};
+use crate::mutant::{self, Mutant};
 use belay_proto::history::{EventKind, Severity};
 use belay_proto::{Code, NodeId, NodeMode, Request, RequestId, ServiceName, Span, Timestamp};
 
@@ -86,7 +87,7 @@ impl State {
         self.change_each(|record| {
             let here = record.phase.owner() == Some(node);
             match mode {
-                NodeMode::Maintenance if here => {
+                NodeMode::Maintenance if here && !mutant::is(Mutant::HomeForgotten) => {
                     record.home.get_or_insert(node);
                 }
                 NodeMode::Standby if record.home == Some(node) => record.home = None,
@@ -144,7 +145,7 @@ impl State {
         let name = self.node_name(node);
         let Some(drain) = self.nodes.get(&node).and_then(|record| record.drain.clone()) else { return };
         let overdue = drain.request.is_some() && drain.deadline <= self.time;
-        if left.count() == 0 {
+        if left.count() == 0 || mutant::is(Mutant::DrainedTooEarly) {
             if !drain.empty {
                 let text = format!("{name} is empty: no VM is left there");
                 self.note(node_event(EventKind::Member, Severity::Notice, node, text), Some(drain.cause));

@@ -19,6 +19,7 @@ use super::placement::capacity::Board;
 use super::placement::choice::{Obstacle, best};
 use super::placement::domain::permits;
 use super::service::{MigrationStage, MoveWait, Moves, Phase, Search, ServiceRecord};
+use crate::mutant::{self, Mutant};
 use belay_config::Validated;
 use belay_config::model::Vm;
 use belay_proto::history::EventId;
@@ -189,7 +190,8 @@ impl State {
         let mut wished = Vec::new();
         for (name, record) in concerned {
             let Phase::Started { owner: from } = record.phase else { continue };
-            if record.frozen || record.died_frozen || !record.sought.is_empty() {
+            let frozen = (record.frozen || record.died_frozen) && !mutant::is(Mutant::FrozenIsMoved);
+            if frozen || !record.sought.is_empty() {
                 continue;
             }
             let home = record.home.filter(|home| self.nodes.get(home).is_some_and(NodeRecord::takes_services));
@@ -223,7 +225,7 @@ impl State {
 
     fn begin_if_its_turn(&mut self, wish: &Wished, slots: &mut MigrationSlots, board: &mut Board) {
         self.with_service(&wish.service, |state, record| {
-            if record.moves.retry_at.is_some_and(|at| at <= state.time) {
+            if record.moves.retry_at.is_some_and(|at| at <= state.time) && !mutant::is(Mutant::MovesNotTriedAgain) {
                 record.moves.retry_at = None;
                 record.moves.failed.clear();
             }
@@ -262,7 +264,7 @@ impl State {
     /// What leaves a host in maintenance is brought back there later.
     fn remember_home(&self, wish: &Wished, record: &mut ServiceRecord) {
         let mode = self.nodes.get(&wish.from).map(|node| node.mode);
-        if wish.why == Why::Drain && mode == Some(NodeMode::Maintenance) {
+        if wish.why == Why::Drain && mode == Some(NodeMode::Maintenance) && !mutant::is(Mutant::HomeForgotten) {
             record.home.get_or_insert(wish.from);
         }
     }

@@ -65,7 +65,7 @@ impl State {
             ..event(EventKind::Observation, Severity::Warning, format!("died on {place}: {why}"))
         };
         self.note_service(name, record, seen, Cause::Root);
-        if record.frozen {
+        if record.frozen && !mutant::is(Mutant::FrozenIsRecovered) {
             record.died_frozen = true;
             record.waiting = Some(format!("died on {place} while frozen; unfreeze it to have it recovered"));
             return;
@@ -87,7 +87,7 @@ impl State {
             && self.legal(vm, owner)
             && self.dependency_missing(vm).is_none()
             // A copy that was seen elsewhere must be gone first, and so must one that may have been left elsewhere.
-            && record.rivals.is_empty()
+            && (record.rivals.is_empty() || mutant::is(Mutant::InPlaceBesideCopies))
             && record.suspects.iter().all(|id| *id == owner)
             && self.was_there_before_any_split(record)
     }

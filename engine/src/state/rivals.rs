@@ -44,6 +44,9 @@ impl State {
             }
             Phase::Started { owner } if !record.sought.is_empty() => self.adopt_moved(name, record, owner, from),
             Phase::Started { .. } if known.is_some() => {}
+            Phase::Started { .. } if mutant::is(Mutant::CopyDestroyedUnasked) => {
+                self.note_rival(name, record, from, Rival::BeingStopped, "besides its owner");
+            }
             Phase::Started { .. } => {
                 self.note_rival(name, record, from, Rival::AskingOwner, "besides its owner; the owner is asked");
             }

@@ -3,7 +3,7 @@
 use super::State;
 use super::history::{Cause, event, node_event};
 use super::member::Standing;
-use super::service::{AfterStop, Phase, Wanted};
+use super::service::{AfterStop, Phase, ServiceRecord, Wanted};
 use crate::mutant::{self, Mutant};
 use belay_proto::entry::View;
 use belay_proto::history::{EventKind, Severity};
@@ -161,7 +161,12 @@ impl State {
     #[must_use]
     pub fn may_leave(&self, me: NodeId) -> bool {
         match self.nodes.get(&me).map(|node| &node.standing) {
-            Some(Standing::Leaving { stopped: true }) => !self.services.on(me).any(|(_, record)| !record.frozen),
+            Some(Standing::Leaving { stopped: true }) => {
+                // One that has failed is waited for by nobody: it takes an administrator, who may be asleep.
+                let waits_for =
+                    |record: &ServiceRecord| !record.frozen && !matches!(record.phase, Phase::Failed { .. });
+                !self.services.on(me).any(|(_, record)| waits_for(record))
+            }
             Some(Standing::Leaving { stopped: false }) => true,
             _ => false,
         }

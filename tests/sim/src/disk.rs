@@ -20,6 +20,8 @@ pub(crate) enum Write {
 pub(crate) struct Disk {
     base: State,
     entries: Vec<Entry>,
+    /// What follows from all entries up to each of these.
+    chains: Vec<u64>,
     pub(crate) promised: Term,
     /// Not on disk yet.
     pub(crate) pending: VecDeque<Write>,
@@ -51,6 +53,7 @@ impl Disk {
             Some(Write::Snapshot(history, json)) => {
                 self.base = State::restore(&json).map_err(|e| format!("a snapshot that cannot be read: {e}"))?;
                 self.entries.clear();
+                self.chains.clear();
                 history
             }
         };
@@ -58,6 +61,7 @@ impl Disk {
             for entry in std::mem::take(&mut self.entries) {
                 self.base.apply(&entry);
             }
+            self.chains.clear();
         }
         Ok(Some(Event::Persisted { history: written, index: self.last() }))
     }
@@ -67,7 +71,14 @@ impl Disk {
             return Err(format!("entry {} was to be stored after entry {}", record.index, self.last()));
         }
         self.entries.push(record.entry);
+        self.chains.push(record.chain);
         Ok(())
+    }
+
+    /// What follows from all entries up to this one, as they are on the disk. Of one within a snapshot nothing is known.
+    pub(crate) fn chain(&self, index: Index) -> Option<u64> {
+        let place = index.0.checked_sub(self.base.index().0.checked_add(1)?)?;
+        self.chains.get(usize::try_from(place).ok()?).copied()
     }
 
     /// The power or the process is gone: only the first `kept` writes made it, of the next one a part of its entries.
@@ -88,6 +99,7 @@ impl Disk {
     /// Somebody puts back an older copy of it.
     pub(crate) fn roll_back(&mut self, keep: usize) {
         self.entries.truncate(keep);
+        self.chains.truncate(keep);
     }
 
     /// How many entries lie on disk after the last snapshot.

@@ -9,7 +9,7 @@ use belay_engine::state::service::Phase;
 use belay_proto::control::Verdict;
 use belay_proto::entry::{Request, Seen, What, WorkOutcome};
 use belay_proto::history::EventKind;
-use belay_proto::{Code, Incarnation, Index, NodeId, OwnershipEpoch, RequestId, ServiceName};
+use belay_proto::{Code, Incarnation, Index, NodeId, OwnershipEpoch, RequestId, ServiceName, Term};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A request that somebody made.
@@ -58,6 +58,8 @@ pub(crate) struct Truth {
     applied: BTreeSet<(Index, u64)>,
     /// What a majority had on disk (S4).
     committed: BTreeMap<Index, u64>,
+    /// How far that got in each term (S5).
+    reached: BTreeMap<Term, Index>,
     /// The members of the newest view, and how far the cluster's clock is ahead of the simulator's.
     pub(crate) last_members: BTreeSet<(NodeId, Incarnation)>,
     pub(crate) clock_ahead: i64,
@@ -186,6 +188,9 @@ impl Sim {
         self.no_guard_went_off(host, record);
         self.placed_by_the_rules(host);
         let first = self.truth.applied.insert((record.index, record.chain));
+        if first && opens_term {
+            self.nothing_is_lost(host, record);
+        }
         self.decided(host, &record.entry.what, first);
         if !first {
             self.same_state(host);
@@ -228,6 +233,31 @@ impl Sim {
         }
     }
 
+    /// What a member tells the others to be on its disk is there, and is what it applied (S5).
+    pub(crate) fn has_on_disk(&mut self, host: NodeId, index: Index) {
+        let Some(h) = self.hosts.get(&host) else { return };
+        let applied = h.daemon.as_ref().and_then(|daemon| daemon.chains.get(&index));
+        let differs = h.disk.chain(index).zip(applied.copied()).is_some_and(|(written, applied)| written != applied);
+        if differs || index > h.disk.last() {
+            let last = h.disk.last();
+            let what = format!(
+                "node{host} says that entry {index} is on its disk, which has another history or ends at {last}"
+            );
+            self.violated("S5", what);
+        }
+    }
+
+    /// A term begins with all that a majority had on disk in an earlier one (S5).
+    fn nothing_is_lost(&mut self, host: NodeId, record: &PersistRecord) {
+        let earlier = self.truth.reached.range(..record.term).map(|(_, index)| *index).max();
+        if let Some(had) = earlier.filter(|had| *had >= record.index) {
+            let (term, index) = (record.term, record.index);
+            let what =
+                format!("term {term} begins with entry {index} on node{host}; a majority had entry {had} before");
+            self.violated("S5", what);
+        }
+    }
+
     /// What a majority has is never replaced by something else (S4, S5). Before that it may be: whoever is cut off from the
     /// others may have been given its own last messages without theirs.
     pub(crate) fn committed(&mut self, host: NodeId) {
@@ -241,8 +271,12 @@ impl Sim {
             return;
         }
         daemon.committed = committed;
-        let Some(chain) = daemon.chains.get(&committed).copied() else { return };
+        let term = daemon.node.state().term();
+        let chain = daemon.chains.get(&committed).copied();
         daemon.chains.retain(|index, _| *index >= committed);
+        let reached = self.truth.reached.entry(term).or_default();
+        *reached = committed.max(*reached);
+        let Some(chain) = chain else { return };
         let known = *self.truth.committed.entry(committed).or_insert(chain);
         if known != chain {
             let what = format!("entry {committed}, which a majority had on disk, is another one on node{host}");

@@ -4,6 +4,7 @@ use super::cancel::Cancelling;
 use super::desk::{Core, Desk, WAITS};
 use super::{DROPPED, End, Input, Pauses};
 use crate::Moment;
+use belay_engine::mutant::{self, Mutant};
 use belay_proto::entry::WorkOutcome;
 
 /// What a look showed.
@@ -64,7 +65,7 @@ pub(super) enum Look {
 impl Look {
     pub(super) fn step(&mut self, core: &mut Core, desk: &mut Desk<'_>, input: Input) -> Option<End> {
         match (&mut *self, input) {
-            (Self::Waits, _) if core.task.migrates => {
+            (Self::Waits, _) if core.task.migrates && !mutant::is(Mutant::FailedMigrationGoesOn) => {
                 *self = Self::Cancels(Cancelling::begin(core, desk));
                 WAITS
             }

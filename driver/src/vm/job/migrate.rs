@@ -7,6 +7,7 @@ use super::{DROPPED, End, Input, Standing, Wait};
 use crate::Moment;
 use crate::vm::{CallId, Reply, VmAction, nonsense};
 use belay_config::model::{Migration, Vm};
+use belay_engine::mutant::{self, Mutant};
 use belay_proto::agent::{Answer, CallKind, Fault};
 use belay_proto::entry::WorkOutcome;
 use std::time::Duration;
@@ -73,6 +74,7 @@ impl Migrate {
             (Stage::Moves(_), Input::Reply(Reply::NotQuorate)) => Some(DROPPED),
             (Stage::Moves(_), Input::Reply(reply)) => match moved(reply) {
                 Ok(()) => Some(ended(true, String::new())),
+                Err(fault) if mutant::is(Mutant::FailedMigrationGoesOn) => Some(ended(false, fault.message)),
                 Err(fault) => {
                     self.0 = Stage::Cancels(Cancelling::begin(core, desk), fault.message);
                     WAITS

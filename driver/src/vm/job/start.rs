@@ -123,6 +123,9 @@ impl Start {
     fn attempt(&mut self, core: &mut Core, desk: &mut Desk<'_>) -> Option<End> {
         if desk.now >= self.until {
             let reason = format!("did not start within {:?}: {}", timeout(core), self.last);
+            if mutant::is(Mutant::LateStartIsNoStart) {
+                return Some(failed(reason));
+            }
             self.stage = Stage::MakesSure(Sure::begin(core, desk, reason));
             return WAITS;
         }

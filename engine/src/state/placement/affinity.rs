@@ -11,6 +11,7 @@ use super::capacity::{Board, size_of};
 use super::choice::Obstacle;
 use super::domain::permits;
 use super::rules::Ties;
+use crate::mutant::{self, Mutant};
 use belay_config::model::{Affinity, Vm};
 use belay_proto::{NodeId, ServiceName};
 
@@ -28,6 +29,9 @@ impl State {
 
     /// The required rule that a service would break on a host.
     pub(crate) fn broken_rule(&self, ties: Ties<'_>, node: NodeId, board: &Board) -> Option<Obstacle> {
+        if mutant::is(Mutant::AffinityIgnored) {
+            return None;
+        }
         if let Some(block) = ties.block
             && let Some((other, _)) = board.of_block(block).find(|(other, _)| *other != node)
         {

@@ -5,8 +5,9 @@
 //! and a host whose size nobody knows is never full: an old configuration says neither, and must go on working.
 
 use super::super::State;
-use super::super::service::ServiceRecord;
+use super::super::service::{Phase, ServiceRecord};
 use super::rules::Rules;
+use crate::mutant::{self, Mutant};
 use belay_config::model::{Cluster, Vm};
 use belay_proto::{NodeId, ServiceName, Size};
 use std::collections::BTreeMap;
@@ -78,7 +79,10 @@ pub(crate) fn size_of(vm: Option<&Vm>, record: &ServiceRecord) -> Size {
 impl ServiceRecord {
     /// Every host it counts on, once.
     fn each_host(&self, mut visit: impl FnMut(NodeId)) {
-        let allowed = self.phase.hosts();
+        let allowed = match self.phase {
+            Phase::Migrating { from, .. } if mutant::is(Mutant::TargetTakesNoRoom) => [Some(from), None],
+            _ => self.phase.hosts(),
+        };
         allowed.into_iter().flatten().for_each(&mut visit);
         let counted = |id: &NodeId| allowed.contains(&Some(*id));
         self.rivals.keys().filter(|id| !counted(id)).copied().for_each(&mut visit);

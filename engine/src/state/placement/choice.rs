@@ -173,10 +173,10 @@ impl State {
         board: &Board,
     ) -> Option<Obstacle> {
         let taken = board.at(node);
-        if vm.exclusive.is_some() && taken.vms > 0 {
+        if vm.exclusive.is_some() && taken.vms > 0 && !mutant::is(Mutant::ExclusiveIgnored) {
             return Some(Obstacle::NotEmpty);
         }
-        if taken.exclusive > 0 {
+        if taken.exclusive > 0 && !mutant::is(Mutant::ExclusiveIgnored) {
             return Some(Obstacle::Exclusive);
         }
         if let Some(rule) = self.broken_rule(ties, node, board) {

@@ -8,6 +8,7 @@ use super::super::State;
 use super::super::history::{Cause, event};
 use super::super::service::{AfterStop, Phase, ServiceRecord};
 use super::{Place, wait};
+use crate::mutant::{self, Mutant};
 use belay_config::model::{DependMode, Vm};
 use belay_proto::history::{EventKind, Severity};
 use belay_proto::{Code, ServiceName};
@@ -15,7 +16,7 @@ use belay_proto::{Code, ServiceName};
 impl State {
     /// What a service has to wait for because it depends on another one.
     pub(crate) fn dependency_missing(&self, vm: &Vm) -> Option<Place> {
-        let other = vm.depend.as_ref()?;
+        let other = vm.depend.as_ref().filter(|_| !mutant::is(Mutant::DependencyIgnored))?;
         // A service that is not known counts as started, as in the original; the configuration's reader names it.
         let record = self.services.get(other)?;
         let (code, is) = match &record.phase {
@@ -32,7 +33,7 @@ impl State {
 
     /// Stops what cannot do without a service that is gone.
     pub(crate) fn stop_dependants(&mut self) {
-        if self.locked || self.disarmed.is_some() {
+        if self.locked || self.disarmed.is_some() || mutant::is(Mutant::DependantsRunOn) {
             return;
         }
         let bereft: Vec<(ServiceName, ServiceName)> =

@@ -72,7 +72,8 @@ pub(crate) fn preference(
     let best =
         domain.members.iter().filter(|(id, _)| present(*id)).filter_map(|(id, _)| priority_in(domain, *id)).min();
     let first = best.is_none_or(|best| own <= best);
-    let score = match (domain.nofailback, owner == Some(node), first) {
+    let stays = domain.nofailback && !mutant::is(Mutant::NofailbackIgnored);
+    let score = match (stays, owner == Some(node), first) {
         (true, true, _) | (false, _, true) => Score::Best,
         (true, false, true) | (_, _, false) => Score::Better,
     };

@@ -10,6 +10,7 @@ use super::super::history::{Cause, event};
 use super::super::service::{AfterStop, Phase, ServiceRecord};
 use super::capacity::Board;
 use super::choice::{Obstacle, Weighed};
+use crate::mutant::{self, Mutant};
 use belay_config::model::Vm;
 use belay_proto::history::{EventKind, Severity};
 use belay_proto::{NodeId, ServiceName};
@@ -77,7 +78,9 @@ impl State {
         let mut found = Vec::new();
         for (other, node) in lone {
             let (Some(theirs), Some(known)) = (self.vm(&other), self.services.get(&other)) else { continue };
-            let Some(lower) = theirs.exclusive.filter(|theirs| *theirs > number) else { continue };
+            let equals = mutant::is(Mutant::EqualsDisplaceEachOther);
+            let gives_way = |theirs: &u32| *theirs > number || equals && *theirs == number;
+            let Some(lower) = theirs.exclusive.filter(gives_way) else { continue };
             let at_rest = matches!(known.phase, Phase::Started { .. }) && known.request.is_none() && !known.frozen;
             if !at_rest || !known.sought.is_empty() {
                 continue;

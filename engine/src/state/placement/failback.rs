@@ -9,6 +9,7 @@ use super::super::State;
 use super::super::history::{Cause, event};
 use super::super::member::Standing;
 use super::super::service::{MigrationStage, Phase, ServiceRecord};
+use crate::mutant::{self, Mutant};
 use belay_proto::history::{EventKind, Severity};
 use belay_proto::{NodeId, ServiceName};
 use std::cmp::Reverse;
@@ -139,7 +140,9 @@ impl State {
         let text = format!("{there} is available, which is better for it by its failover domain");
         self.note_service(name, record, event(EventKind::Service, Severity::Notice, text), Cause::from(cause));
         let mut others = std::mem::take(&mut record.drawn_to);
-        others.remove(&to);
+        if !mutant::is(Mutant::FailbackRepeated) {
+            others.remove(&to);
+        }
         let phase = Phase::Migrating { from, to, stage: MigrationStage::Moving };
         self.decide(name, record, phase, format!("migrating from {here} to {there}"), Cause::Before);
         record.drawn_to = others;

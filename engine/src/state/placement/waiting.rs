@@ -21,7 +21,7 @@ impl State {
     /// What must be known before a service may be started anywhere.
     pub(super) fn must_wait(&self, record: &ServiceRecord) -> Option<Place> {
         for (id, node) in &self.nodes {
-            if node.standing == Standing::Unknown {
+            if node.standing == Standing::Unknown && !mutant::is(Mutant::UnseenHostsAreDown) {
                 let name = self.node_name(*id);
                 let reason = format!("{name} was not seen yet and may run it; it is fenced unless it joins");
                 return Some(wait(Code::Fencing, reason));
@@ -29,7 +29,7 @@ impl State {
             if let Some(reason) = self.other_half(*id, node) {
                 return Some(wait(Code::Fencing, reason));
             }
-            if node.unverified {
+            if node.unverified && !mutant::is(Mutant::JoinersHaveNothing) {
                 let name = self.node_name(*id);
                 return Some(wait(Code::Again, format!("{name} has just joined and has not said yet what it runs")));
             }

@@ -95,6 +95,8 @@ pub enum Event {
     },
     /// From now on something fails, or works again.
     Let(Rule),
+    /// Whatever a member reports comes again, moments or a minute later.
+    ReportsComeAgain,
     /// A disk has no space left.
     FillDisk(NodeId),
     /// It has space again.
@@ -124,7 +126,7 @@ pub enum Sign {
 }
 
 const HELP: &str = "what can happen: power off|on HOST…|all, freeze|thaw HOST, freeze|thaw|kill|start|stop daemon on HOST, \
-                    kill agent on HOST, silence|restore libvirt on HOST, split HOST… | HOST…, mend, kill vm VM, VM powers off|reboots, \
+                    kill agent on HOST, silence|restore libvirt on HOST, split HOST… | HOST…, mend, reports come again, kill vm VM, VM powers off|reboots, \
                     virsh start|destroy VM on HOST, virsh migrate VM to HOST|out of the cluster, virsh suspend|resume VM, disk of VM fails, let …, fill|free disk on HOST, clock of HOST \
                     jumps SPAN, configure; or begin the line with expect or ask";
 
@@ -237,6 +239,8 @@ pub(crate) fn read(words: &mut Words<'_>, names: Names<'_>) -> Result<Event, Wro
         Event::Thaw(names.host(words)?)
     } else if words.take("mend") {
         Event::Mend
+    } else if words.take("reports come again") {
+        Event::ReportsComeAgain
     } else if words.take("virsh") {
         virsh(words, names)?
     } else if words.take("disk of") {

@@ -267,6 +267,7 @@ impl<'a> Player<'a> {
             Event::RestoreLibvirt(host) => sim.silence_libvirt(*host, 0),
             Event::Split(sides) => sim.partition(&sides.iter().map(Vec::as_slice).collect::<Vec<_>>()),
             Event::Mend => sim.rejoin(),
+            Event::ReportsComeAgain => sim.odds.echo = 100,
             Event::FillDisk(host) => sim.fill_disk(*host, LONG),
             Event::FreeDisk(host) => sim.fill_disk(*host, 0),
             Event::ClockJumps { host, by_ms } => sim.shift_clock(*host, *by_ms),
