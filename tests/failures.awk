@@ -11,12 +11,17 @@ BEGIN { head = 20; tail = 40; width = 400 }
 /^---- [^ ]+ ----$/         { part("==== Failed: " $2); inside = 1; next }
 # The list of names, the count, or the next program's tests.
 /^failures:$/ || /^test result:/ || /^     Running / { part("") ; inside = 0; next }
-# Where nothing is captured other tests go on printing behind a log.
-/^test / && !inside { if ($NF == "FAILED") names[++failed] = $0; part(""); next }
-
 # Of a run that was ended because a test hangs it is known which one.
 /^test .* has been running for over/ { late[$2] = 1 }
 /^test .* (ok|FAILED)$/              { delete late[$2] }
+
+# Where nothing is captured other tests go on printing behind a log.
+/^test / && !inside { if ($NF == "FAILED") names[++failed] = $0; part(""); next }
+
+# Frames say little and are many.
+/^[Ss]tack backtrace:$/                                      { frames = 1; next }
+frames && (/^ +[0-9]+: / || /^ +at .*:[0-9]+(:[0-9]+)?$/)     { next }
+                                                             { frames = 0 }
 
 title != "" { lines[++count] = $0 }
 
