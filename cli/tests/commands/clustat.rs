@@ -190,20 +190,9 @@ fn an_interval_repeats_the_report_and_outlives_a_restart_of_the_daemon() {
         let _ = (lines.next(), lines.next());
         if round == 0 {
             drop(daemon.take());
-            daemon = Some(start_when_free(&socket));
+            daemon = Some(crate::support::Daemon::start(&socket, Script::new(alpha())));
         }
     }
     child.kill().unwrap();
     child.wait().unwrap();
-}
-
-/// The runtime of the daemon that stops gives its socket back a moment later.
-fn start_when_free(socket: &std::path::Path) -> crate::support::Daemon {
-    for _ in 0..200 {
-        if !socket.exists() {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    crate::support::Daemon::start(socket, Script::new(alpha()))
 }

@@ -170,7 +170,8 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            // Its socket is gone when this returns, so that the next one can begin.
+            runtime.shutdown_timeout(std::time::Duration::from_secs(60));
         }
     }
 }

@@ -185,12 +185,13 @@ mod tests {
 
     #[test]
     fn quorum_that_was_not_confirmed_for_the_tokens_time_does_not_count() {
-        let (desk, _ear) = Desk::new(Duration::from_millis(30)).unwrap();
-        desk.set_quorate(true);
-        desk.set_current(Instant::now());
-        assert!(desk.quorate());
-        std::thread::sleep(Duration::from_millis(60));
-        assert!(!desk.quorate());
+        for (token, counts) in [(Duration::from_secs(3600), true), (Duration::from_millis(30), false)] {
+            let (desk, _ear) = Desk::new(token).unwrap();
+            desk.set_quorate(true);
+            desk.set_current(Instant::now());
+            std::thread::sleep(Duration::from_millis(60));
+            assert_eq!(desk.quorate(), counts, "{token:?}");
+        }
     }
 
     #[test]

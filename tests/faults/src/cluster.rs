@@ -252,6 +252,15 @@ impl Cluster {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Waits until a host's log has these words. What a daemon does and what it says of it need not come in one moment.
+    ///
+    /// # Errors
+    /// When they do not come.
+    pub fn logs(&self, host: u32, words: &str) -> Result<()> {
+        let what = format!("the log of node{host} to say '{words}'");
+        until(&what, || Ok(self.log(host).contains(words).then_some(())))
+    }
+
     /// The processes of these VMs.
     ///
     /// # Errors

@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 
 const PERIOD: Duration = Duration::from_millis(20);
 
+/// What is old and no QEMU is looked at only this often: on a busy machine a child may be its parent for long.
+const LATER: Duration = Duration::from_secs(1);
+
 /// One QEMU process of one VM, from its first to its last sight.
 #[derive(Clone, Debug)]
 pub struct Copy {
@@ -63,7 +66,7 @@ impl Watch {
         let (notes, done, asker) = (Arc::clone(&seen), Arc::clone(&stop), lab.keeper().asker());
         let thread = std::thread::Builder::new().name("lab-watch".to_owned()).spawn(move || {
             let mut worlds = BTreeMap::new();
-            let mut others = BTreeSet::new();
+            let mut others = BTreeMap::new();
             while !done.load(Ordering::Relaxed) {
                 let found = look(&mut others, |namespace| {
                     if !worlds.contains_key(&namespace) {
@@ -148,14 +151,14 @@ struct Found {
     incoming: bool,
 }
 
-fn look(others: &mut BTreeSet<i32>, mut host_of: impl FnMut(u64) -> Option<String>) -> Vec<Found> {
+fn look(others: &mut BTreeMap<i32, Instant>, mut host_of: impl FnMut(u64) -> Option<String>) -> Vec<Found> {
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let pids: BTreeSet<i32> =
         processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-    others.retain(|pid| pids.contains(pid));
+    others.retain(|pid, seen| pids.contains(pid) && seen.elapsed() < LATER);
     let mut found = Vec::new();
     for &pid in &pids {
-        if others.contains(&pid) {
+        if others.contains_key(&pid) {
             continue;
         }
         match qemu(pid) {
@@ -167,7 +170,7 @@ fn look(others: &mut BTreeSet<i32>, mut host_of: impl FnMut(u64) -> Option<Strin
             // Not remembered as something else while it is young: libvirtd's child becomes QEMU a moment later.
             Kind::Young => {}
             Kind::Other => {
-                others.insert(pid);
+                others.insert(pid, Instant::now());
             }
         }
     }

@@ -32,14 +32,44 @@ impl Mask {
     /// The output as text, without secrets, without broken halves of a secret at the place where something was
     /// discarded.
     pub(super) fn apply(&self, captured: &Captured) -> String {
-        let longest = self.secrets.first().map_or(0, String::len);
-        let (head, tail) = captured.parts(longest);
-        let mut text = self.hide(&String::from_utf8_lossy(head));
-        if captured.discarded() > 0 {
-            text.push_str(&format!("\n[… {} bytes not kept …]\n", captured.discarded()));
+        if captured.discarded() == 0 {
+            return self.hide(&captured.text());
         }
-        text.push_str(&self.hide(&String::from_utf8_lossy(&tail)));
-        text
+        let (head, tail) = captured.ends();
+        let (head, tail) = (self.cut_end(head), self.cut_beginning(&tail));
+        let note = format!("\n[… {} bytes not kept …]\n", captured.discarded());
+        [self.hide(&String::from_utf8_lossy(head)), note, self.hide(&String::from_utf8_lossy(tail))].concat()
+    }
+
+    /// Without the bytes at the end in which half of a secret could stand. The cut itself must leave no half either.
+    fn cut_end<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        let mut end = bytes.len().saturating_sub(self.longest());
+        while let Some((start, _)) = self.across(bytes, end) {
+            end = start;
+        }
+        &bytes[..end]
+    }
+
+    /// The same at the beginning.
+    fn cut_beginning<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        let mut start = self.longest().min(bytes.len());
+        while let Some((_, end)) = self.across(bytes, start) {
+            start = end;
+        }
+        &bytes[start..]
+    }
+
+    fn longest(&self) -> usize {
+        self.secrets.first().map_or(0, String::len)
+    }
+
+    /// A secret that a cut at this place would break, by where it begins and ends.
+    fn across(&self, bytes: &[u8], cut: usize) -> Option<(usize, usize)> {
+        self.secrets.iter().find_map(|secret| {
+            let mut starts = (cut + 1).saturating_sub(secret.len())..cut;
+            let start = starts.find(|start| bytes[*start..].starts_with(secret.as_bytes()))?;
+            Some((start, start + secret.len()))
+        })
     }
 
     fn hide(&self, text: &str) -> String {
@@ -81,6 +111,29 @@ mod tests {
         ]);
         let shown = mask.apply(&captured(b"hunter2 hunter2-longer private t0k /etc/pw.sh 10.0.0.9"));
         assert_eq!(shown, "******** ******** ******** ******** /etc/pw.sh 10.0.0.9");
+    }
+
+    /// What is kept of each end of an agent's output.
+    const END: usize = 32 * 1024;
+
+    fn shows_nothing_of(secrets: &[&str], before: usize, after: usize) {
+        let arguments: Vec<_> = secrets.iter().map(|secret| ("passwd", *secret)).collect();
+        let said = secrets.concat();
+        let output = ["X".repeat(before), said, "Y".repeat(after)].concat();
+        let shown = mask(&arguments).apply(&captured(output.as_bytes()));
+        let notes: Vec<_> = shown.split("\n[").filter(|part| !part.contains("not kept")).collect();
+        assert!(!notes.concat().contains(|c: char| c.is_ascii_lowercase()), "{before} before it: {notes:?}");
+    }
+
+    #[test]
+    fn a_secret_at_the_edge_of_what_is_not_kept_leaves_no_half() {
+        for secrets in [&["hunter-second"][..], &["hunter-second", "third-of-some-length"], &["short", "hunter-second"]]
+        {
+            for place in END - 60..END + 10 {
+                shows_nothing_of(secrets, place, 3 * END);
+                shows_nothing_of(secrets, 3 * END, place);
+            }
+        }
     }
 
     proptest! {

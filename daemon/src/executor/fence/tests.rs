@@ -323,6 +323,11 @@ async fn the_log_tells_what_an_agent_said_but_not_its_password() {
         tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
     // For this thread only, which is the one that runs the executor.
     let _guard = tracing::subscriber::set_default(subscriber);
+    // A test beside this one may just be the first to come to a place that logs, and note that nobody listens. So all of
+    // them are visited once, and who listens is asked anew.
+    outcome(&agents, work(&[&["fence_chatty"]])).await;
+    tracing::callsite::rebuild_interest_cache();
+    agents.add("fence_chatty", "cat fence_chatty.in.2");
     assert_eq!(outcome(&agents, work(&[&["fence_chatty"]])).await, confirmed("m1"));
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert!(text.contains("login=admin") && text.contains("fencing node2 confirmed by method m1"), "{text}");

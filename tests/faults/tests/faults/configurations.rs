@@ -40,14 +40,14 @@ fn a_running_daemon_takes_a_newer_configuration_and_nothing_of_a_broken_one() ->
 
     fs::write(host.config(), BROKEN)?;
     let daemon = cluster.signal_daemon(1, Signal::SIGHUP)?;
-    until("the log to say where", || Ok(cluster.log(1).contains(WHERE).then_some(())))?;
-    ensure!(cluster.log(1).contains("nothing is changed"), "{}", cluster.log(1));
+    cluster.logs(1, WHERE)?;
+    cluster.logs(1, "nothing is changed")?;
     ensure!(cluster.program(1, "belayd")? == daemon, "the daemon ended");
     ensure!(cluster.status(1)?.config_version == 1, "something was taken of it");
 
     // It cannot start with that file either; its VMs run on until somebody mends it.
     cluster.kill_daemon(1)?;
-    until("the daemon to fail", || Ok(cluster.log(1).contains("ended (exit code 78)").then_some(())))?;
+    cluster.logs(1, "ended (exit code 78)")?;
     ensure!(VMS.iter().flat_map(|vm| cluster.seen().running(vm)).map(|copy| copy.pid).eq(before.clone()), "VMs went");
     fs::write(host.config(), configuration.text(&cluster.run))?;
     cluster.whole()?;

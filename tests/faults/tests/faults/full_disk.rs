@@ -42,7 +42,7 @@ fn a_host_whose_disk_is_full_says_so_and_goes_on_by_itself_when_it_is_not() -> R
     if requests % 2 == 1 {
         cluster.succeeds(2, &["clusvcadm", "-U", "vm:one"])?;
     }
-    ensure!(cluster.log(3).contains("the store cannot be written"), "the log says nothing of it");
+    cluster.logs(3, "the store cannot be written")?;
     let printed = cluster.command(3, &["clusvcadm", "-d", "vm:one"])?;
     ensure!(!printed.ok() && printed.text.contains(TROUBLE), "{}: {}", printed.ended, printed.text);
     cluster.succeeds(1, &["clusvcadm", "-R", "vm:one"])?;
