@@ -85,7 +85,7 @@ fn reconnect(socket: &Path, problem: ClientError, console: &mut Console) -> Resu
 }
 
 /// Prints what was not printed yet.
-fn show(
+pub(super) fn show(
     events: &[HistoryEvent],
     as_json: bool,
     seen: &mut Option<EventId>,

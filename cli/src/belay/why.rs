@@ -24,7 +24,7 @@ pub(super) fn run(socket: &Path, service: &str, as_json: bool, console: &mut Con
     Ok(0)
 }
 
-fn chain(reply: &WhyReply, status: &Status, console: &Console) -> String {
+pub(super) fn chain(reply: &WhyReply, status: &Status, console: &Console) -> String {
     let service = &reply.service;
     let names = members_by_id(status);
     let mut out = format!("{} is {}", service.name, service.state);
