@@ -93,7 +93,7 @@ fn reconnect(socket: &Path, problem: ClientError, console: &mut Console) -> Resu
 }
 
 /// Prints what was not printed yet.
-pub(super) fn show(
+fn show(
     events: &[HistoryEvent],
     layout: &Layout,
     seen: &mut Option<EventId>,
@@ -109,6 +109,19 @@ pub(super) fn show(
         console.print("\n")?;
     }
     Ok(())
+}
+
+/// For the fuzz targets: these, as `belay events --causes` prints them.
+pub(super) fn prints(status: &Status, events: &[HistoryEvent], console: &mut Console) -> Result<(), Trouble> {
+    let mut layout = Layout {
+        json: false,
+        causes: true,
+        names: status.members.iter().map(|member| (member.id, member.name.clone())).collect(),
+        subject_width: 0,
+    };
+    show(events, &layout, &mut None, console)?;
+    layout.causes = false;
+    show(events, &layout, &mut None, console)
 }
 
 /// How events are written into lines.

@@ -89,11 +89,11 @@ pub(crate) fn prints(
     let text = status::screen(status, (console.now)(), console.colour);
     console.print(&text)?;
     if let Some(why) = why {
-        let text = why::chain(why, status, console);
+        let text = why::service::chain(why, status, console);
         console.print(&text)?;
     }
     if let Some(EventsReply { events }) = events {
-        events::show(events, false, &mut None, console)?;
+        events::prints(status, events, console)?;
     }
     Ok(())
 }

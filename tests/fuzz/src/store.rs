@@ -6,7 +6,7 @@
 //! file's end are in its log.
 
 use belay_proto::entry::{ENTRY_VERSION, Entry, What};
-use belay_proto::history::{EventId, EventKind, HistoryEvent, Severity};
+use belay_proto::history::{EventFilter, EventId, EventKind, HistoryEvent, Severity};
 use belay_proto::{Index, NodeId, Term, Timestamp};
 use belayd::store::{FILE_NAME, HistoryFilter, Identity, Loaded, Record, SnapshotSource, Store, StoreError};
 use rusqlite::Connection;
@@ -80,7 +80,7 @@ pub(crate) fn open(bytes: &[u8]) {
     match Store::open(dir.path()) {
         Ok((store, loaded)) => {
             is_what_was_written(&loaded, &template.loaded);
-            let _ = store.history(&HistoryFilter { service: None, last: 100 });
+            let _ = store.history(&HistoryFilter { events: EventFilter::default(), last: 100 });
             drop(store);
             assert!(Store::open(dir.path()).is_ok(), "what was accepted once is accepted again");
         }
