@@ -111,7 +111,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
 
 fn take_calls(office: &Arc<Office>, desk: &Arc<Desk>, output: &Output) -> anyhow::Result<()> {
     let mut lines = Lines::of(BufReader::new(std::io::stdin()));
-    while let Some(line) = lines.next()? {
+    while let Some(line) = lines.next_line()? {
         match line {
             Line::Call(call) => {
                 let office = Arc::clone(office);

@@ -38,7 +38,7 @@ impl<R: BufRead> Lines<R> {
     ///
     /// # Errors
     /// When the source cannot be read.
-    pub fn next(&mut self) -> io::Result<Option<Line>> {
+    pub fn next_line(&mut self) -> io::Result<Option<Line>> {
         loop {
             self.buffer.clear();
             if self.buffer.capacity() > KEEP_BYTES {
@@ -110,7 +110,7 @@ mod tests {
 
     fn lines(input: &[u8], limit: usize) -> Vec<Line> {
         let mut lines = Lines::within(limit, input);
-        std::iter::from_fn(|| lines.next().expect("memory does not fail")).collect()
+        std::iter::from_fn(|| lines.next_line().expect("memory does not fail")).collect()
     }
 
     #[test]
@@ -130,7 +130,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_without_a_panic_and_without_growing(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
             let mut lines = Lines::within(50, &bytes[..]);
-            while lines.next().expect("memory does not fail").is_some() {
+            while lines.next_line().expect("memory does not fail").is_some() {
                 prop_assert!(lines.buffer.len() <= 50);
             }
         }

@@ -119,12 +119,12 @@ impl Host {
 /// What the daemon writes, as the agent reads it; and what QEMU's arguments and a URI say.
 pub(crate) fn calls(bytes: &[u8]) {
     let mut lines = Lines::within(LIMIT, bytes);
-    while let Some(line) = lines.next().expect("memory does not fail") {
+    while let Some(line) = lines.next_line().expect("memory does not fail") {
         match line {
             Line::Call(call) => {
                 let mut written = serde_json::to_vec(&call).unwrap();
                 written.push(b'\n');
-                let again = Lines::within(LIMIT * 8, &written[..]).next().unwrap();
+                let again = Lines::within(LIMIT * 8, &written[..]).next_line().unwrap();
                 assert_eq!(again, Some(Line::Call(call)), "a call is the same when it is written again");
             }
             Line::Bad(_, why) => assert!(!why.is_empty()),

@@ -2,6 +2,9 @@
 //! mended. The mutations are always the same ones: looking for new bytes is the business of `make fuzz`, and what a
 //! change is judged by must not depend on luck.
 
+// What goes wrong here fails the test.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use belay_fuzz::{TARGETS, Target, find};
 use proptest::prelude::*;
 use proptest::sample::Index;
