@@ -5,7 +5,7 @@ SHELL := /bin/bash
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 CARGO  ?= cargo
-TARGET := $(or $(CARGO_TARGET_DIR),target)
+BUILT  := $(or $(CARGO_TARGET_DIR),target)
 
 # `make install`: where things go. DESTDIR is put before all of it, for packages.
 PREFIX     ?= /usr/local
@@ -33,7 +33,14 @@ TRACE ?=
 CUT   ?=
 # `make sim SCENARIO=tests/data/scenarios/recovery/….scenario`: one scenario with all that happens in it.
 
-.PHONY: help demo test lint bench sim build install clean
+# `make fuzz SECONDS=60`: every fuzz target in turn; `TARGET=words` one of them. `INPUT=FILE` replays what was found, and
+# `MINIMISE=1` shortens it.
+fuzz: SECONDS ?= 60
+TARGET   ?=
+INPUT    ?=
+MINIMISE ?=
+
+.PHONY: help demo test lint bench sim fuzz build install clean
 
 help:
 	@echo 'make demo           three hosts on this machine, real VMs, and a failover to watch (Ctrl-C ends it)'
@@ -44,6 +51,7 @@ help:
 	@echo 'make sim            simulated clusters with everything going wrong (SEEDS=0..1000 STEPS=3000 HOSTS=3)'
 	@echo 'make sim SEED=42    one of them; with TRACE=1 line by line'
 	@echo 'make sim SCENARIO=FILE    one scenario of tests/data/scenarios, with all that happens in it'
+	@echo 'make fuzz           any bytes for everything that reads bytes from outside (SECONDS=60, TARGET=words)'
 	@echo 'make build          a release build'
 	@echo 'make install        puts the release build in place (PREFIX=$(PREFIX), DESTDIR=)'
 	@echo 'make clean          removes what was built'
@@ -52,7 +60,7 @@ demo:
 	@packaging/install-prerequisites demo
 	@echo 'Building Belay (the first time takes some minutes).'
 	@$(CARGO) build --quiet --locked $(addprefix --package ,$(DEMO_CRATES))
-	@$(TARGET)/debug/belay-demo --out $(TARGET)/demo $(if $(filter-out 0 no,$(ONCE)),--once)
+	@$(BUILT)/debug/belay-demo --out $(BUILT)/demo $(if $(filter-out 0 no,$(ONCE)),--once)
 
 test:
 	@tests/run
@@ -61,8 +69,9 @@ lint:
 	@packaging/install-prerequisites test
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
+	$(CARGO) clippy --locked --package belay-fuzz --features libfuzzer --all-targets -- --deny warnings
 	$(CARGO) deny --locked check licenses bans sources
-	shellcheck packaging/install-prerequisites tests/run .ci/run
+	shellcheck packaging/install-prerequisites tests/run tests/fuzz/run tests/fuzz/instrument .ci/run
 
 bench:
 	@packaging/install-prerequisites demo
@@ -77,17 +86,21 @@ else
 	    $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(filter-out 0 no,$(TRACE)),--trace) $(if $(CUT),--cut '$(CUT)')
 endif
 
+fuzz:
+	@packaging/install-prerequisites fuzz
+	@tests/fuzz/run $(if $(INPUT),$(if $(MINIMISE),minimise,replay) '$(TARGET)' '$(INPUT)','$(SECONDS)' '$(TARGET)')
+
 build:
 	$(CARGO) build --release --locked --package belayd --package belay-cli --package belay-agent-libvirt
 
 # Built by whoever called `make build`, installed by root; `make install` alone builds what is missing.
-$(addprefix $(TARGET)/release/,$(INSTALLED)):
+$(addprefix $(BUILT)/release/,$(INSTALLED)):
 	$(MAKE) build
 
-install: $(addprefix $(TARGET)/$(PROFILE)/,$(INSTALLED))
-	install -D -m 0755 $(TARGET)/$(PROFILE)/belayd $(DESTDIR)$(SBINDIR)/belayd
-	install -D -m 0755 $(TARGET)/$(PROFILE)/belay $(DESTDIR)$(BINDIR)/belay
-	install -D -m 0755 $(TARGET)/$(PROFILE)/belay-agent-libvirt $(DESTDIR)$(LIBEXECDIR)/belay-agent-libvirt
+install: $(addprefix $(BUILT)/$(PROFILE)/,$(INSTALLED))
+	install -D -m 0755 $(BUILT)/$(PROFILE)/belayd $(DESTDIR)$(SBINDIR)/belayd
+	install -D -m 0755 $(BUILT)/$(PROFILE)/belay $(DESTDIR)$(BINDIR)/belay
+	install -D -m 0755 $(BUILT)/$(PROFILE)/belay-agent-libvirt $(DESTDIR)$(LIBEXECDIR)/belay-agent-libvirt
 	ln -sf $(BINDIR)/belay $(DESTDIR)$(SBINDIR)/clustat
 	ln -sf $(BINDIR)/belay $(DESTDIR)$(SBINDIR)/clusvcadm
 	install -d $(DESTDIR)$(UNITDIR)

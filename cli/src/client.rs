@@ -98,10 +98,15 @@ impl Client {
         let seconds = i64::try_from(PATIENCE.as_secs()).unwrap_or(i64::MAX);
         setsockopt(&made, sockopt::SendTimeout, &TimeVal::new(seconds, 0)).map_err(failed)?;
         match connect(made.as_raw_fd(), &address) {
-            Ok(()) => Ok(Self { stream: UnixStream::from(made), bytes: Vec::new() }),
+            Ok(()) => Ok(Self::of(UnixStream::from(made))),
             Err(Errno::EAGAIN) => Err(ClientError::TimedOut),
             Err(error) => Err(failed(error)),
         }
+    }
+
+    /// On a connection that is there.
+    pub(crate) fn of(stream: UnixStream) -> Self {
+        Self { stream, bytes: Vec::new() }
     }
 
     /// The whole picture.

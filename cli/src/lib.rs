@@ -9,6 +9,8 @@ pub mod client;
 pub mod clustat;
 pub mod clusvcadm;
 pub mod console;
+#[doc(hidden)]
+pub mod fuzzing;
 mod getopt;
 mod names;
 mod submit;

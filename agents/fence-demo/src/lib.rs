@@ -34,6 +34,15 @@ enum Error {
     Host(#[from] HostError),
 }
 
+/// For the fuzz targets: whether these lines on standard input are understood, or what is wrong with them.
+///
+/// # Errors
+/// As the agent says it.
+#[doc(hidden)]
+pub fn understands(lines: &str) -> Result<(), String> {
+    Options::from_text(lines).map(drop).map_err(|error| error.to_string())
+}
+
 /// Does what arguments or standard input say, and gives the exit status.
 #[must_use]
 pub fn main() -> ExitCode {

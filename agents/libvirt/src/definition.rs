@@ -5,13 +5,16 @@ use belay_proto::agent::{Fault, FaultKind};
 
 /// What has to be known of a definition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Definition {
+pub struct Definition {
     /// Its UUID in the canonical form, if it carries a valid one.
-    pub(crate) uuid: Option<String>,
+    pub uuid: Option<String>,
 }
 
 /// Reads a definition that should be of the domain `name`.
-pub(crate) fn check(xml: &str, name: &str) -> Result<Definition, Fault> {
+///
+/// # Errors
+/// With what is wrong with it, and where.
+pub fn check(xml: &str, name: &str) -> Result<Definition, Fault> {
     let bad = |message| Fault { kind: FaultKind::BadDefinition, message };
     let document = roxmltree::Document::parse(xml)
         .map_err(|error| bad(format!("the definition of {name} is not XML: {error}; correct the file")))?;

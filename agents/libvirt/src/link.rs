@@ -8,11 +8,11 @@
 //! Opening can hang as any call of libvirt's can, so it happens on a thread of its own; there is never more than one of
 //! those. While there is no connection, calls fail with `unreachable`: what is unknown is never reported as stopped.
 
-use crate::emulators::embed_root;
 use crate::native::{self, Notice, Subscription};
 use crate::output::Output;
 use crate::sizes;
 use crate::world::World;
+use belay_agent_libvirt::emulator::embed_root;
 use belay_proto::agent::{AgentEvent, Fault, FaultKind};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File};

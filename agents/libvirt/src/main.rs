@@ -16,7 +16,6 @@
 //! ```
 
 mod calls;
-mod definition;
 mod desk;
 mod emulators;
 mod link;
@@ -29,16 +28,17 @@ mod registry;
 mod sizes;
 mod unfinished;
 mod watch;
-mod wire;
 mod world;
 
 pub(crate) use log::log;
 
+use belay_agent_libvirt::emulator::embed_root;
+use belay_agent_libvirt::wire::{Line, Lines};
 use belay_proto::agent::{Fault, FaultKind};
 use calls::{Office, Prober};
 use clap::Parser;
 use desk::Desk;
-use emulators::{Emulators, embed_root};
+use emulators::Emulators;
 use link::Link;
 use output::Output;
 use reap::Reaper;
@@ -47,7 +47,6 @@ use std::process::{ExitCode, exit};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
-use wire::{Line, Lines};
 use world::World;
 
 const AFTER_HELP: &str = "\
@@ -112,7 +111,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
 
 fn take_calls(office: &Arc<Office>, desk: &Arc<Desk>, output: &Output) -> anyhow::Result<()> {
     let mut lines = Lines::of(BufReader::new(std::io::stdin()));
-    while let Some(line) = lines.next()? {
+    while let Some(line) = lines.next_line()? {
         match line {
             Line::Call(call) => {
                 let office = Arc::clone(office);

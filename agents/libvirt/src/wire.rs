@@ -6,7 +6,7 @@ use std::io::{self, BufRead};
 
 /// What a line was.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Line {
+pub enum Line {
     /// A call.
     Call(Call),
     /// Something else, with its id where there is one, and what is wrong with it.
@@ -17,7 +17,7 @@ pub(crate) enum Line {
 const KEEP_BYTES: usize = 64 * 1024;
 
 /// Reads lines.
-pub(crate) struct Lines<R> {
+pub struct Lines<R> {
     source: R,
     buffer: Vec<u8>,
     limit: usize,
@@ -25,12 +25,20 @@ pub(crate) struct Lines<R> {
 
 impl<R: BufRead> Lines<R> {
     /// Lines of `source`.
-    pub(crate) fn of(source: R) -> Self {
-        Self { source, buffer: Vec::new(), limit: MAX_LINE_BYTES }
+    pub fn of(source: R) -> Self {
+        Self::within(MAX_LINE_BYTES, source)
+    }
+
+    /// Lines of `source`, of which those longer than `limit` bytes are no calls.
+    pub fn within(limit: usize, source: R) -> Self {
+        Self { source, buffer: Vec::new(), limit }
     }
 
     /// The next line that is not empty; `None` at the end.
-    pub(crate) fn next(&mut self) -> io::Result<Option<Line>> {
+    ///
+    /// # Errors
+    /// When the source cannot be read.
+    pub fn next_line(&mut self) -> io::Result<Option<Line>> {
         loop {
             self.buffer.clear();
             if self.buffer.capacity() > KEEP_BYTES {
@@ -101,8 +109,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn lines(input: &[u8], limit: usize) -> Vec<Line> {
-        let mut lines = Lines { limit, ..Lines::of(input) };
-        std::iter::from_fn(|| lines.next().expect("memory does not fail")).collect()
+        let mut lines = Lines::within(limit, input);
+        std::iter::from_fn(|| lines.next_line().expect("memory does not fail")).collect()
     }
 
     #[test]
@@ -121,8 +129,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_without_a_panic_and_without_growing(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
-            let mut lines = Lines { limit: 50, ..Lines::of(&bytes[..]) };
-            while lines.next().expect("memory does not fail").is_some() {
+            let mut lines = Lines::within(50, &bytes[..]);
+            while lines.next_line().expect("memory does not fail").is_some() {
                 prop_assert!(lines.buffer.len() <= 50);
             }
         }

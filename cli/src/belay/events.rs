@@ -111,6 +111,19 @@ fn show(
     Ok(())
 }
 
+/// For the fuzz targets: these, as `belay events --causes` prints them.
+pub(super) fn prints(status: &Status, events: &[HistoryEvent], console: &mut Console) -> Result<(), Trouble> {
+    let mut layout = Layout {
+        json: false,
+        causes: true,
+        names: status.members.iter().map(|member| (member.id, member.name.clone())).collect(),
+        subject_width: 0,
+    };
+    show(events, &layout, &mut None, console)?;
+    layout.causes = false;
+    show(events, &layout, &mut None, console)
+}
+
 /// How events are written into lines.
 struct Layout {
     json: bool,

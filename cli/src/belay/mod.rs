@@ -14,7 +14,7 @@ mod why;
 use crate::client::{Client, ClientError};
 use crate::console::{Console, Trouble};
 use crate::{clustat, clusvcadm, default_socket, warning};
-use belay_proto::control::ControlError;
+use belay_proto::control::{ControlError, EventsReply, Status, WhyReply};
 use belay_proto::entry::Request;
 use belay_proto::{Code, NodeMode};
 use clap::{CommandFactory, FromArgMatches};
@@ -73,8 +73,33 @@ pub(crate) fn run(arguments: &[OsString], console: &mut Console) -> Result<u8, T
     }
 }
 
+/// For the fuzz targets.
+pub(crate) fn understands(arguments: &[OsString]) -> bool {
+    let matches = Options::command().try_get_matches_from(arguments);
+    matches.is_ok_and(|matches| Options::from_arg_matches(&matches).is_ok())
+}
+
+/// For the fuzz targets.
+pub(crate) fn prints(
+    status: &Status,
+    why: Option<&WhyReply>,
+    events: Option<&EventsReply>,
+    console: &mut Console,
+) -> Result<(), Trouble> {
+    let text = status::screen(status, (console.now)(), console.colour);
+    console.print(&text)?;
+    if let Some(why) = why {
+        let text = why::service::chain(why, status, console);
+        console.print(&text)?;
+    }
+    if let Some(EventsReply { events }) = events {
+        events::prints(status, events, console)?;
+    }
+    Ok(())
+}
+
 /// Connects and gets the picture, and warns if the cluster is not protected.
-fn ask(socket: &Path, console: &mut Console) -> Result<(Client, belay_proto::control::Status), Trouble> {
+fn ask(socket: &Path, console: &mut Console) -> Result<(Client, Status), Trouble> {
     let (client, status) = connect(socket)?;
     if let Some(warning) = warning::disarmed(&status) {
         console.tell(&warning);
@@ -83,7 +108,7 @@ fn ask(socket: &Path, console: &mut Console) -> Result<(Client, belay_proto::con
 }
 
 /// Connects and gets the picture.
-fn connect(socket: &Path) -> Result<(Client, belay_proto::control::Status), Trouble> {
+fn connect(socket: &Path) -> Result<(Client, Status), Trouble> {
     let mut client = Client::connect(socket)?;
     let status = client.status()?;
     Ok((client, status))

@@ -64,6 +64,14 @@ pub fn run(arguments: &[String], socket: &Path, console: &mut Console) -> Result
     }
 }
 
+/// For the fuzz targets: the report that a command line asks for, of this status; nothing if it asks for none.
+pub(crate) fn prints(status: &Status, arguments: &[String], console: &mut Console) -> Result<Option<u8>, Trouble> {
+    match options::parse(arguments) {
+        Parsed::Run(options) => show(status, &options, console).map(Some),
+        Parsed::Usage(_) | Parsed::Version | Parsed::Exclusive => Ok(None),
+    }
+}
+
 fn ask(socket: &Path) -> Result<Status, Trouble> {
     Client::connect(socket).and_then(|mut client| client.status()).map_err(|error| match &error {
         ClientError::Unreachable { error, path } => Trouble::told(

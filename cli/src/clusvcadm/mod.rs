@@ -71,6 +71,13 @@ fn ask_for(options: &Options, socket: &Path, console: &mut Console) -> Result<u8
     }
 }
 
+/// For the fuzz targets: the request that a command line comes to in a cluster with this status.
+pub(crate) fn asks_for(status: &Status, arguments: &[String], console: &mut Console) -> Option<Request> {
+    let (Parsed::Run(options), _) = options::parse(arguments) else { return None };
+    let target = options.target.as_deref().map(|name| find_member(status, name, console)).transpose().ok()?;
+    request(&options, full_name(&options.group).parse().ok()?, target)
+}
+
 fn not_connected(what: &str, error: &ClientError) -> Trouble {
     let hint = match error {
         ClientError::Unreachable { path, error } => {

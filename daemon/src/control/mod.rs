@@ -10,6 +10,8 @@
 
 mod connection;
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod listener;
 mod message;
 mod methods;

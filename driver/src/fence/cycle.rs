@@ -27,7 +27,8 @@ pub(super) fn with_action(arguments: &[(String, String)], action: &str) -> Vec<(
 }
 
 /// `parameter[@name="action"]/content/@default` of the agent's metadata.
-pub(super) fn default_in(metadata: &str) -> Option<String> {
+#[must_use]
+pub fn default_in(metadata: &str) -> Option<String> {
     // Around the XML there may be warnings of the agent's language, which share its output.
     const END: &str = "</resource-agent>";
     let xml = metadata.get(metadata.find("<resource-agent")?..metadata.rfind(END)? + END.len())?;

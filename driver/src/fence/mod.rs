@@ -15,6 +15,8 @@ mod input;
 #[cfg(test)]
 mod tests;
 
+#[doc(hidden)] // For the fuzz targets.
+pub use cycle::default_in as default_action_in;
 pub use driver::FenceDriver;
 
 use belay_engine::state::work::{Assignments, FenceWork, WorkKind};

@@ -21,6 +21,8 @@ mod world;
 pub use driver::VmDriver;
 pub use job::{Kind, WorkId};
 pub use settings::Settings;
+#[doc(hidden)] // For the fuzz targets.
+pub use world::size_of;
 
 use belay_config::model::Vm;
 use belay_engine::state::work::Assignments;

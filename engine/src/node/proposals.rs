@@ -198,7 +198,7 @@ impl Node {
             } else {
                 // The lowest member ticks; the others only if it does not.
                 let rank = self.sync.members().iter().position(|id| *id == self.identity.node).unwrap_or(0);
-                let due = now.mono_ms + at.since(clock).0 + rank as u64 * TICK_STEP_MS;
+                let due = now.mono_ms.saturating_add(at.since(clock).0).saturating_add(rank as u64 * TICK_STEP_MS);
                 self.tick_due_ms = due;
                 wake = wake.min(due);
             }

@@ -88,7 +88,7 @@ impl State {
         let victim = Victim {
             since: self.time,
             not_before: self.time + delay,
-            first_attempt: attempts + 1,
+            first_attempt: attempts.saturating_add(1),
             attempt: None,
             failures: 0,
             last_failure: None,
@@ -155,9 +155,10 @@ impl State {
             let by = fencers[(victim.failures as usize) % fencers.len()];
             let time = self.time;
             let record = self.nodes.entry(node).or_insert_with(|| NodeRecord::new(time));
-            record.fence_attempts += 1;
+            record.fence_attempts = record.fence_attempts.saturating_add(1);
             let number = record.fence_attempts;
-            let text = format!("{} fences {name} (attempt {})", self.node_name(by), number - victim.first_attempt + 1);
+            let of_this_loss = number.saturating_sub(victim.first_attempt).saturating_add(1);
+            let text = format!("{} fences {name} (attempt {of_this_loss})", self.node_name(by));
             let id = self.note(node_event(EventKind::Fence, Severity::Warning, node, text), victim.cause);
             victim.no_method = false;
             victim.cause = Some(id);
@@ -198,7 +199,7 @@ impl State {
                 let not_before = self.time + RETRY_AFTER;
                 if let Some(victim) = self.victims.get_mut(&node) {
                     victim.attempt = None;
-                    victim.failures += 1;
+                    victim.failures = victim.failures.saturating_add(1);
                     victim.not_before = not_before;
                     victim.last_failure = Some(reason.clone());
                     victim.cause = Some(id);

@@ -308,7 +308,7 @@ impl State {
         let failure = record.moves.failure.clone().unwrap_or_else(|| "no other member can have it".into());
         if record.moves.retry_at.is_none() {
             let pause = Span(RETRY_FIRST.0.saturating_mul(1 << record.moves.rounds.min(10)).min(RETRY_MAX.0));
-            record.moves.rounds += 1;
+            record.moves.rounds = record.moves.rounds.saturating_add(1);
             record.moves.retry_at = Some(self.time + pause);
         }
         record.moves.waits = Some(MoveWait::Blocked(format!("could not be migrated ({failure})")));

@@ -192,7 +192,7 @@ impl State {
         }
         record.standing = Standing::Online;
         record.since = self.time;
-        self.inquiry += 1;
+        self.inquiry = self.inquiry.saturating_add(1);
         let text = format!("the daemon on {} answers again", self.node_name(node));
         let id = self.note(node_event(EventKind::Member, Severity::Notice, node, text), None);
         if !mutant::is(Mutant::FenceWhoAnswers) {

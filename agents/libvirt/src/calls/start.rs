@@ -5,9 +5,9 @@
 //! knowing it is never started a second time.
 
 use super::{Active, Office, failed};
-use crate::definition::{self, Definition};
 use crate::desk::Ticket;
 use crate::link::Connection;
+use belay_agent_libvirt::definition::{self, Definition};
 use belay_proto::agent::{Answer, Fault};
 use std::sync::Arc;
 use std::thread;

@@ -1,7 +1,7 @@
 //! `belay why`: the causes of the present state, each step under the one that led to it, of a service or of a host.
 
 mod host;
-mod service;
+pub(super) mod service;
 
 use super::{ask, no_service};
 use crate::console::{Console, Trouble};

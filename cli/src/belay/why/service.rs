@@ -21,7 +21,7 @@ pub(super) fn told(
     Ok(if as_json { format!("{}\n", json(&reply)?) } else { chain(&reply, status, console) })
 }
 
-fn chain(reply: &WhyReply, status: &Status, console: &Console) -> String {
+pub(in super::super) fn chain(reply: &WhyReply, status: &Status, console: &Console) -> String {
     let service = &reply.service;
     let names = members_by_id(status);
     let mut out = format!("{} is {}", service.name, service.state);

@@ -187,8 +187,7 @@ impl Life {
             Ok(None) => return Err(self.closed().await),
             Err(error) => return Err(error.to_string()),
         };
-        let parsed = serde_json::from_slice(&line).map_err(|error| nonsense(&line, &error))?;
-        match (parsed, self.hello_by) {
+        match (parse(&line)?, self.hello_by) {
             (AgentLine::Hello { version, uri }, Some(_)) => self.hello(version, &uri, of).await,
             (AgentLine::Hello { .. }, None) => Err("said hello twice".to_owned()),
             (_, Some(_)) => Err("did not begin with hello".to_owned()),
@@ -239,6 +238,11 @@ impl Life {
 fn is_embedded(uri: &str) -> bool {
     let path = uri.split(['?', '#']).next().unwrap_or(uri);
     path.ends_with("/embed")
+}
+
+/// Reads a line; an error says in what way it is none.
+pub(super) fn parse(line: &[u8]) -> Result<AgentLine, String> {
+    serde_json::from_slice(line).map_err(|error| nonsense(line, &error))
 }
 
 /// What an agent wrote that is not the protocol, short enough for a log.

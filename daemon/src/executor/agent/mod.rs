@@ -14,6 +14,8 @@
 //! of its own.
 
 mod client;
+#[doc(hidden)]
+pub mod fuzzing;
 mod life;
 mod lines;
 mod supervisor;

@@ -8,6 +8,8 @@
 //! says no, or let a password out.
 
 mod capture;
+#[doc(hidden)]
+pub mod fuzzing;
 mod mask;
 mod program;
 mod run;

@@ -63,7 +63,7 @@ async fn attempt(
 }
 
 /// The last lines of an agent's output, where the reason is, in one line.
-fn last_words(output: &str) -> String {
+pub(super) fn last_words(output: &str) -> String {
     let lines: Vec<_> = output.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let last = lines.get(lines.len().saturating_sub(3)..).unwrap_or_default().join(" / ");
     if last.is_empty() {

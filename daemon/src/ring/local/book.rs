@@ -10,6 +10,9 @@ use belay_proto::ring::RingId;
 use belay_proto::{Incarnation, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The largest number of a view or a segment that is believed: counting from there never comes to an end.
+pub(super) const MAX_NUMBER: u64 = u64::MAX / 2;
+
 /// The state of the log up to some record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Book {
@@ -137,7 +140,7 @@ impl Book {
             return Some(Effect::Contradiction);
         }
         match record {
-            Record::Header { segment, view, members, hosts } if segment == self.segment => {
+            Record::Header { segment, view, members, hosts } if segment == self.segment && view <= MAX_NUMBER => {
                 *self = Self { segment, begun: true, complete: true, view, members, hosts };
                 Some(Effect::Begun)
             }
@@ -240,6 +243,15 @@ mod tests {
         book.apply(Record::Rotate { segment: 1 });
         let other = Book::fresh(2, 0).header().expect("complete");
         assert_eq!(book.apply(other), Some(Effect::Contradiction));
+    }
+
+    #[test]
+    fn a_header_from_which_views_could_not_be_counted_on_begins_nothing() {
+        let mut book = Book::unread(1);
+        let header = |view| Book::fresh(1, view).header().expect("complete");
+        assert_eq!(book.apply(header(u64::MAX)), None);
+        assert_eq!(book.apply(header(MAX_NUMBER)), Some(Effect::Begun));
+        assert!(book.apply(Record::Join { node: NodeId(1), incarnation: LIFE }).is_some());
     }
 
     fn any_play() -> impl Strategy<Value = Record> {

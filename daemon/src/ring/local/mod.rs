@@ -16,6 +16,8 @@
 
 mod book;
 mod claim;
+#[doc(hidden)]
+pub mod fuzzing;
 mod log;
 mod outbox;
 mod peers;

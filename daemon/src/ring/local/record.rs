@@ -206,7 +206,7 @@ fn unescape(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// CRC-32 as in zlib: finds every torn line but one in four thousand million.
-fn checksum(bytes: &[u8]) -> u32 {
+pub(super) fn checksum(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc: u32, byte| (crc >> 8) ^ TABLE[usize::from(crc.to_le_bytes()[0] ^ byte)])
 }
 

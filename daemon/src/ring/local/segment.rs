@@ -4,6 +4,7 @@
 //! other, and that is the order of the ring. A member holds a shared lock on the segment it reads, so a segment is
 //! deleted only when nobody is in it or before it.
 
+use super::book::MAX_NUMBER;
 use super::record::Record;
 use super::scanner::Scanner;
 use nix::errno::Errno;
@@ -104,7 +105,8 @@ pub(super) fn numbers(dir: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
-        numbers.extend(name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse::<u64>().ok()));
+        let number = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse::<u64>().ok());
+        numbers.extend(number.filter(|number| *number <= MAX_NUMBER));
     }
     numbers.sort_unstable();
     Ok(numbers)
@@ -174,6 +176,16 @@ mod tests {
         drop(one);
         delete_old(dir.path(), 3).unwrap();
         assert_eq!(numbers(dir.path()).unwrap(), [3]);
+    }
+
+    #[test]
+    fn a_file_whose_number_nothing_can_follow_is_no_segment() {
+        let dir = tempfile::tempdir().unwrap();
+        Segment::open(dir.path(), u64::MAX, true).unwrap();
+        Segment::open(dir.path(), 3, true).unwrap();
+        assert_eq!(numbers(dir.path()).unwrap(), [3]);
+        delete_old(dir.path(), 4).unwrap();
+        assert_eq!(numbers(dir.path()).unwrap(), Vec::<u64>::new());
     }
 
     #[test]

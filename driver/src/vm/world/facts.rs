@@ -56,7 +56,8 @@ impl Facts {
 }
 
 /// How big the domain of a definition may become; nothing if the definition does not say.
-pub(super) fn size_of(xml: &str) -> Option<Size> {
+#[must_use]
+pub fn size_of(xml: &str) -> Option<Size> {
     let document = roxmltree::Document::parse(xml).ok()?;
     let domain = document.root_element();
     let child = |tag: &str| domain.children().find(|node| node.has_tag_name(tag));

@@ -29,6 +29,7 @@ use belay_proto::agent::{AgentEvent, Fault};
 use belay_proto::entry::{GoneReason, Seen, What, WorkOutcome};
 use belay_proto::{OwnershipEpoch, ServiceName};
 use facts::Facts;
+pub use facts::size_of;
 use hypervisor::Hypervisor;
 use review::Watched;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -137,7 +137,7 @@ impl State {
         let text = format!("no member could start it, trying again in {pause}: {failure}");
         self.note_service(name, record, event(EventKind::Blocked, Severity::Error, text), Cause::Before);
         record.search = Search {
-            rounds: record.search.rounds + 1,
+            rounds: record.search.rounds.saturating_add(1),
             retry_at: Some(self.time + pause),
             tried: std::mem::take(&mut record.search.tried),
             last_failure: Some(failure.clone()),

@@ -34,7 +34,7 @@ pub struct RequestRecord {
 /// Drops answers nobody will ask for again; what is not answered is kept.
 pub(crate) fn prune(requests: &mut BTreeMap<RequestId, RequestRecord>, now: Timestamp, index: Index) {
     requests.retain(|_, record| {
-        let recent = record.answered_at.0 + KEPT_ENTRIES > index.0 || now.since(record.asked) < KEPT;
+        let recent = record.answered_at.0.saturating_add(KEPT_ENTRIES) > index.0 || now.since(record.asked) < KEPT;
         record.answer.is_none() || recent
     });
     while requests.len() > KEPT_MAX {

@@ -146,7 +146,11 @@ pub(crate) fn milliseconds(text: &str) -> Result<u64, Wrong> {
         Some(number) => plain(number),
         None => match text.strip_suffix('s').and_then(|number| number.split_once('.')) {
             Some((whole, part)) if part.len() <= 3 => {
-                plain(whole).zip(plain(&format!("{part:0<3}"))).map(|(whole, part)| whole * 1000 + part)
+                let thousandths = plain(&format!("{part:0<3}"));
+                plain(whole)
+                    .and_then(|whole| whole.checked_mul(1000))
+                    .zip(thousandths)
+                    .and_then(|(ms, part)| ms.checked_add(part))
             }
             _ => text.parse::<Span>().ok().map(|span| span.0),
         },
@@ -191,7 +195,7 @@ mod tests {
         {
             assert_eq!(milliseconds(text).unwrap(), ms, "{text}");
         }
-        for bad in ["", "soon", "1.5", "-1s", "1.2345s"] {
+        for bad in ["", "soon", "1.5", "-1s", "1.2345s", "18446744073709551615.5s"] {
             assert!(milliseconds(bad).is_err(), "{bad}");
         }
     }
