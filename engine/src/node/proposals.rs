@@ -11,7 +11,7 @@ use belay_proto::control::Verdict;
 use belay_proto::entry::{ENTRY_VERSION, Entry, GoneReason, Request, Seen, What};
 use belay_proto::ring::{RingMessage, RoundId};
 use belay_proto::{Code, RequestId};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// More unconfirmed proposals than this are damage: the oldest are let go, since level-triggered work reports again.
 const UNCONFIRMED_MAX: usize = 20_000;
@@ -111,14 +111,17 @@ impl Node {
         if !self.quorate {
             return;
         }
-        let on_its_way = |id: &RequestId| {
-            self.proposals
-                .unconfirmed
-                .iter()
-                .any(|what| matches!(what, What::Request { id: waiting, .. } if waiting == id))
-        };
-        let forgotten: Vec<RequestId> =
-            self.waiters.iter().filter(|id| !self.state.knows_request(id) && !on_its_way(id)).cloned().collect();
+        let unknown: Vec<&RequestId> = self.waiters.iter().filter(|id| !self.state.knows_request(id)).collect();
+        if unknown.is_empty() {
+            return;
+        }
+        // Looked up, not searched for: thousands may wait at a time, and this is asked after every step.
+        let proposed = self.proposals.unconfirmed.iter().filter_map(|what| match what {
+            What::Request { id, .. } => Some(id),
+            _ => None,
+        });
+        let on_its_way: BTreeSet<&RequestId> = proposed.collect();
+        let forgotten: Vec<RequestId> = unknown.into_iter().filter(|id| !on_its_way.contains(*id)).cloned().collect();
         for id in forgotten {
             self.waiters.remove(&id);
             let reason = "it was lost with a side of the cluster that did not prevail; ask again".to_owned();

@@ -50,6 +50,7 @@ mod inventory;
 mod limits;
 mod outcome;
 mod rivals;
+mod split;
 mod status;
 mod view;
 

@@ -35,6 +35,9 @@ impl State {
             }
         }
         self.note_hosts(&view.hosts);
+        if view.members.iter().any(|member| member.diverged) {
+            self.count_past_the_other_side();
+        }
         for member in &view.members {
             self.member_in_view(member);
         }
@@ -189,7 +192,7 @@ impl State {
         }
         record.standing = Standing::Online;
         record.since = self.time;
-        self.inquiry += 1;
+        self.inquire();
         let text = format!("the daemon on {} answers again", self.node_name(node));
         let id = self.note(node_event(EventKind::Member, Severity::Notice, node, text), None);
         if !mutant::is(Mutant::FenceWhoAnswers) {
