@@ -10,7 +10,7 @@ use crate::state::member::{NodeRecord, Standing};
 use belay_proto::control::Verdict;
 use belay_proto::entry::{ENTRY_VERSION, Entry, GoneReason, Request, Seen, What};
 use belay_proto::ring::{RingMessage, RoundId};
-use belay_proto::{Code, RequestId};
+use belay_proto::{Code, RequestId, ServiceName};
 use std::collections::{BTreeSet, VecDeque};
 
 /// More unconfirmed proposals than this are damage: the oldest are let go, since level-triggered work reports again.
@@ -27,6 +27,12 @@ impl Proposals {
     pub(super) fn next_round(&mut self, identity: &Identity) -> RoundId {
         self.rounds_opened += 1;
         RoundId { initiator: identity.node, incarnation: identity.incarnation, serial: self.rounds_opened }
+    }
+
+    /// Whether it is still to be told that a service's copy is gone.
+    fn tell_of_the_end_of(&self, service: &ServiceName) -> bool {
+        let end = |what: &What| matches!(what, What::Observation { service: of, seen: Seen::Gone { .. }, .. } if of == service);
+        self.unconfirmed.iter().any(end)
     }
 
     /// One of this host's proposals came back in order.
@@ -76,6 +82,8 @@ impl Node {
             What::Observation { seen: Seen::Gone { why }, .. } => {
                 matches!(why, GoneReason::Migrated | GoneReason::GuestShutdown)
             }
+            // Nor that it is back, where the others have yet to hear that it went.
+            What::Observation { seen: Seen::Running, service, .. } => self.proposals.tell_of_the_end_of(service),
             _ => false,
         };
         if lasting || self.quorate {

@@ -22,6 +22,9 @@ impl Sim {
         let now = self.now;
         self.trace.fault(now, &format!("asks node{host} ({id}): {request:?}"));
         if let Request::AcknowledgeFence { node } = request {
+            if self.hosts.get(node).is_some_and(|h| h.powered) {
+                self.swear_falsely(*node);
+            }
             self.truth.proven_off(*node);
         }
         self.truth.asked_about(request.service());

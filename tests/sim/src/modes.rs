@@ -40,7 +40,8 @@ impl Sim {
         ends.push(("arm".to_owned(), Request::Arm {}));
         ends.push(("unlock".to_owned(), Request::Unlock {}));
         // What died while it was frozen is recovered then; what stays frozen stays as it is.
-        let services: Vec<ServiceName> = self.shape.vms.iter().filter_map(|vm| ServiceName::vm(&vm.name).ok()).collect();
+        let services: Vec<ServiceName> =
+            self.shape.vms.iter().filter_map(|vm| ServiceName::vm(&vm.name).ok()).collect();
         for (number, service) in services.into_iter().enumerate() {
             if self.rng.chance(50) {
                 ends.push((format!("unfreeze{number}"), Request::Unfreeze { service }));

@@ -148,6 +148,9 @@ impl World {
             watched.strikes = 0;
         }
         let ours = watched.expects(&assigned) || assigned.mine && assigned.state == ServiceState::Migrating;
+        // That it is back is news to whoever was told that it went: somebody moved it here again, or started it.
+        let back = seen.is_none() && watched.gone.take().is_some_and(|told| told.epoch == assigned.epoch);
+        let seen = if back { Some(Seen::Running) } else { seen };
         if let Some(seen) = seen.filter(|_| ours) {
             self.observe(&assigned, seen);
         }
