@@ -129,12 +129,14 @@ impl Sim {
         }
     }
 
-    /// Whether Belay's copy has been running on a host for so long that nobody can have missed it.
+    /// Whether Belay's copy has been running on a host for so long that nobody can have missed it. What somebody started
+    /// there while the host was cut off is heard of when it has been back for a while; until then its word from before counts.
     fn runs_for_long(&self, host: NodeId, service: &ServiceName) -> bool {
-        self.hosts
-            .get(&host)
-            .and_then(|h| h.hyper.domains.get(service.name()))
-            .is_some_and(|dom| dom.origin == Origin::Belay && self.now - dom.since > SEEN_AFTER)
+        let told_since = self.daemon(host).and_then(|daemon| daemon.quorate_since);
+        let told = told_since.is_some_and(|since| self.now - since > SEEN_AFTER);
+        self.hosts.get(&host).and_then(|h| h.hyper.domains.get(service.name())).is_some_and(|dom| {
+            dom.origin == Origin::Belay && self.now - dom.since > SEEN_AFTER && (told || !dom.by_hand)
+        })
     }
 
     /// What runs on its owner is not recovered from its death (S8).
