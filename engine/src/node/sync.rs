@@ -7,6 +7,7 @@
 use super::{Action, Node, Now};
 use crate::mutant::{self, Mutant};
 use crate::state::State;
+use crate::state::work::Assignments;
 use belay_config::Validated;
 use belay_proto::entry::{ENTRY_VERSION, Entry, Member, View, What};
 use belay_proto::history::Severity;
@@ -280,6 +281,7 @@ impl Node {
         // Whoever missed something may never have set its clock by the cluster's, and yet be in its last view: then the
         // others would trust its calendar.
         self.anchor = (now.mono_ms, self.state.time());
+        self.assigned.iter_mut().for_each(Assignments::of_another_state);
         self.commit.taken_over();
         let (index, term) = (self.state.index(), self.state.term());
         let events = self.state.remembered().cloned().collect();

@@ -26,10 +26,11 @@ impl State {
         let epoch = OwnershipEpoch(self.term.0.saturating_mul(OF_A_TERM));
         let attempts = u32::try_from(self.term.0.saturating_mul(ATTEMPTS_OF_A_TERM)).unwrap_or(u32::MAX / 2);
         let index = self.index;
-        for record in self.services.values_mut().filter(|record| record.epoch < epoch) {
-            record.epoch = epoch;
-            record.decided = index;
-        }
+        self.change_each(|record| {
+            if record.epoch < epoch {
+                (record.epoch, record.decided) = (epoch, index);
+            }
+        });
         for node in self.nodes.values_mut() {
             node.fence_attempts = node.fence_attempts.max(attempts);
         }
