@@ -152,6 +152,7 @@ fn that_a_domain_is_back_is_news_to_whoever_was_told_that_it_went() {
     host.started("web1", 11);
     assert_eq!(host.reports(), [""; 0], "told once");
     host.gone("web1", Some(11));
+    host.wait(Duration::from_secs(30));
     host.lists(&[("web1", 12)]);
     assert_eq!(host.reports(), [DIED, "1 Running"], "nobody saw it start");
 }
