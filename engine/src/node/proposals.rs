@@ -10,8 +10,8 @@ use crate::state::member::{NodeRecord, Standing};
 use belay_proto::control::Verdict;
 use belay_proto::entry::{ENTRY_VERSION, Entry, GoneReason, Request, Seen, What};
 use belay_proto::ring::{RingMessage, RoundId};
-use belay_proto::{Code, RequestId};
-use std::collections::VecDeque;
+use belay_proto::{Code, RequestId, ServiceName};
+use std::collections::{BTreeSet, VecDeque};
 
 /// More unconfirmed proposals than this are damage: the oldest are let go, since level-triggered work reports again.
 const UNCONFIRMED_MAX: usize = 20_000;
@@ -27,6 +27,12 @@ impl Proposals {
     pub(super) fn next_round(&mut self, identity: &Identity) -> RoundId {
         self.rounds_opened += 1;
         RoundId { initiator: identity.node, incarnation: identity.incarnation, serial: self.rounds_opened }
+    }
+
+    /// Whether it is still to be told that a service's copy is gone.
+    fn tell_of_the_end_of(&self, service: &ServiceName) -> bool {
+        let end = |what: &What| matches!(what, What::Observation { service: of, seen: Seen::Gone { .. }, .. } if of == service);
+        self.unconfirmed.iter().any(end)
     }
 
     /// One of this host's proposals came back in order.
@@ -76,6 +82,8 @@ impl Node {
             What::Observation { seen: Seen::Gone { why }, .. } => {
                 matches!(why, GoneReason::Migrated | GoneReason::GuestShutdown)
             }
+            // Nor that it is back, where the others have yet to hear that it went.
+            What::Observation { seen: Seen::Running, service, .. } => self.proposals.tell_of_the_end_of(service),
             _ => false,
         };
         if lasting || self.quorate {
@@ -111,14 +119,17 @@ impl Node {
         if !self.quorate {
             return;
         }
-        let on_its_way = |id: &RequestId| {
-            self.proposals
-                .unconfirmed
-                .iter()
-                .any(|what| matches!(what, What::Request { id: waiting, .. } if waiting == id))
-        };
-        let forgotten: Vec<RequestId> =
-            self.waiters.iter().filter(|id| !self.state.knows_request(id) && !on_its_way(id)).cloned().collect();
+        let unknown: Vec<&RequestId> = self.waiters.iter().filter(|id| !self.state.knows_request(id)).collect();
+        if unknown.is_empty() {
+            return;
+        }
+        // Looked up, not searched for: thousands may wait at a time, and this is asked after every step.
+        let proposed = self.proposals.unconfirmed.iter().filter_map(|what| match what {
+            What::Request { id, .. } => Some(id),
+            _ => None,
+        });
+        let on_its_way: BTreeSet<&RequestId> = proposed.collect();
+        let forgotten: Vec<RequestId> = unknown.into_iter().filter(|id| !on_its_way.contains(*id)).cloned().collect();
         for id in forgotten {
             self.waiters.remove(&id);
             let reason = "it was lost with a side of the cluster that did not prevail; ask again".to_owned();

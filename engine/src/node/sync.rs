@@ -278,10 +278,10 @@ impl Node {
 
     fn take_over(&mut self, now: Now, state: State, json: String) {
         self.state = state;
-        self.assigned.iter_mut().for_each(Assignments::of_another_state);
         // Whoever missed something may never have set its clock by the cluster's, and yet be in its last view: then the
         // others would trust its calendar.
         self.anchor = (now.mono_ms, self.state.time());
+        self.assigned.iter_mut().for_each(Assignments::of_another_state);
         self.commit.taken_over();
         let (index, term) = (self.state.index(), self.state.term());
         let events = self.state.remembered().cloned().collect();

@@ -2,9 +2,9 @@
 
 use super::{Action, Event, History, Identity, Node, Now};
 use crate::state::State;
-use belay_proto::entry::{ENTRY_VERSION, Entry, Request, View, What};
+use belay_proto::entry::{ENTRY_VERSION, Entry, GoneReason, Request, Seen, View, What};
 use belay_proto::ring::{Hello, RingId, RingMessage, RoundId, SnapshotPart};
-use belay_proto::{Code, Incarnation, Index, NodeId, RequestId, Term, Timestamp};
+use belay_proto::{Code, Incarnation, Index, NodeId, OwnershipEpoch, RequestId, Term, Timestamp};
 use std::collections::VecDeque;
 
 const ME: NodeId = NodeId(1);
@@ -268,4 +268,28 @@ fn who_waits_for_a_request_that_a_lost_history_had_taken_in_is_told_to_ask_again
         _ => None,
     });
     assert_eq!(told, Some((id, Code::Again)));
+}
+
+#[test]
+fn whoever_has_yet_to_hear_that_a_vm_went_also_hears_that_it_is_back() {
+    let seen = |seen| What::Observation { service: "vm:a".parse().unwrap(), epoch: OwnershipEpoch(1), seen };
+    let told_later = |before: Option<Seen>| {
+        let mut fed = Fed::quorate();
+        fed.step(Event::RingQuorum { ring: ring(1), quorate: false });
+        fed.deliver();
+        assert!(!fed.node.quorate());
+        for what in before.into_iter().chain([Seen::Running]) {
+            fed.step(Event::Report(seen(what)));
+        }
+        fed.step(Event::RingQuorum { ring: ring(1), quorate: true });
+        let actions = fed.deliver();
+        let told = actions.into_iter().filter_map(|action| match action {
+            Action::Propose(RingMessage::Entry(Entry { what: What::Observation { seen, .. }, .. })) => Some(seen),
+            _ => None,
+        });
+        told.collect::<Vec<_>>()
+    };
+    let moved = Seen::Gone { why: GoneReason::Migrated };
+    assert_eq!(told_later(Some(moved.clone())), [moved, Seen::Running]);
+    assert_eq!(told_later(None), [], "an inventory tells it");
 }

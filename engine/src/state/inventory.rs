@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 impl State {
     /// Asks every member what it runs.
     pub(crate) fn inquire(&mut self) {
-        self.inquiry = self.inquiry.saturating_add(1);
+        self.inquiry = self.next_question();
     }
 
     /// A host says what runs on it.

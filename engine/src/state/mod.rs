@@ -57,6 +57,7 @@ mod limits;
 mod outcome;
 mod rivals;
 mod services;
+mod split;
 mod status;
 mod view;
 

@@ -38,6 +38,9 @@ impl State {
             }
         }
         self.note_hosts(&view.hosts);
+        if view.members.iter().any(|member| member.diverged) {
+            self.count_past_the_other_side();
+        }
         for member in &view.members {
             self.member_in_view(member);
         }
@@ -161,11 +164,9 @@ impl State {
     #[must_use]
     pub fn may_leave(&self, me: NodeId) -> bool {
         match self.nodes.get(&me).map(|node| &node.standing) {
+            // One that has failed is waited for by nobody: it takes an administrator, who may be asleep.
             Some(Standing::Leaving { stopped: true }) => {
-                // One that has failed is waited for by nobody: it takes an administrator, who may be asleep.
-                let waits_for =
-                    |record: &ServiceRecord| !record.frozen && !matches!(record.phase, Phase::Failed { .. });
-                !self.services.on(me).any(|(_, record)| waits_for(record))
+                !self.services.on(me).any(|(_, record)| !record.frozen && !matches!(record.phase, Phase::Failed { .. }))
             }
             Some(Standing::Leaving { stopped: false }) => true,
             _ => false,
@@ -192,7 +193,7 @@ impl State {
         }
         record.standing = Standing::Online;
         record.since = self.time;
-        self.inquiry = self.inquiry.saturating_add(1);
+        self.inquire();
         let text = format!("the daemon on {} answers again", self.node_name(node));
         let id = self.note(node_event(EventKind::Member, Severity::Notice, node, text), None);
         if !mutant::is(Mutant::FenceWhoAnswers) {

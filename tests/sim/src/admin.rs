@@ -22,6 +22,9 @@ impl Sim {
         let now = self.now;
         self.trace.fault(now, &format!("asks node{host} ({id}): {request:?}"));
         if let Request::AcknowledgeFence { node } = request {
+            if self.hosts.get(node).is_some_and(|h| h.powered) {
+                self.swear_falsely(*node);
+            }
             self.truth.proven_off(*node);
         }
         self.truth.asked_about(request.service());
@@ -126,14 +129,18 @@ impl Sim {
         let names: Vec<String> = self.shape.vms.iter().map(|vm| vm.name.clone()).collect();
         let Some(Ok(service)) = rng.pick(&names).map(|name| ServiceName::vm(&name)) else { return };
         let some_host = rng.pick(&ids).filter(|_| rng.chance(60));
-        let request = match rng.range(0, 11) {
-            0..=2 => Request::Enable { service, target: some_host, by_domain: false },
+        let request = match rng.range(0, 12) {
+            0..=2 => {
+                let by_domain = some_host.is_none() && rng.chance(50);
+                Request::Enable { service, target: some_host, by_domain }
+            }
             3 => Request::Disable { service },
             4 => Request::Stop { service },
             5 => Request::Restart { service },
             6 | 7 => Request::Relocate { service, target: some_host },
             8 | 9 => Request::Migrate { service, target: rng.pick(&ids).unwrap_or_default() },
             10 => Request::Freeze { service },
+            11 => Request::Convalesce { service },
             _ => Request::Unfreeze { service },
         };
         self.ask_anew(host, &request);

@@ -26,6 +26,8 @@ faults! {
     GuestDies,
     /// All guests of a host die.
     GuestsDie,
+    /// A guest switches itself off.
+    GuestPowersOff,
     /// A guest cannot be stopped for a while.
     GuestWedged,
     /// kill -9 of a daemon.
@@ -68,6 +70,8 @@ faults! {
     StartedByHand,
     /// `virsh migrate` behind Belay's back.
     MovedByHand,
+    /// The same, to a host outside of the cluster; mostly it comes back.
+    MovedOutside,
     /// Many requests at once.
     Burst,
     /// A person makes sure that a host is off, and says so.
@@ -124,6 +128,11 @@ impl Sim {
                     self.kill_guest(host, &name);
                 }
             }
+            Fault::GuestPowersOff => {
+                if let Some(name) = self.some_guest(host, rng) {
+                    self.guest_powers_off(host, &name);
+                }
+            }
             Fault::GuestWedged => {
                 if let Some(name) = self.some_guest(host, rng) {
                     self.wedge_guest(host, &name, long * 3);
@@ -136,6 +145,13 @@ impl Sim {
                 let (to, name) = (rng.pick(&ids).filter(|to| *to != host), self.some_guest(host, rng));
                 if let (Some(to), Some(name)) = (to, name) {
                     self.move_by_hand(host, &name, to);
+                }
+            }
+            Fault::MovedOutside => {
+                if let Some(name) = self.some_guest(host, rng) {
+                    self.move_outside(host, &name);
+                    let back = rng.pick(&self.ids()).filter(|_| rng.chance(70)).unwrap_or_default();
+                    self.after(long, Ev::World(WorldEv::BroughtBack(back, name)));
                 }
             }
             Fault::AgentDies => self.agent_dies(host),
@@ -208,10 +224,15 @@ impl Sim {
 
     fn strike_by_starting(&mut self, host: NodeId, rng: &mut Rng) {
         let names: Vec<String> = self.shape.vms.iter().map(|vm| vm.name.clone()).collect();
-        if let Some(name) = rng.pick(&names)
-            && self.hosts.get(&host).is_some_and(|h| h.powered && !h.hyper.present().contains_key(&name))
-        {
-            self.create(host, &name, Origin::Other);
+        if let Some(name) = rng.pick(&names) {
+            self.starts_by_hand(host, &name);
+        }
+    }
+
+    /// Somebody starts or brings a domain where it is not.
+    pub(crate) fn starts_by_hand(&mut self, host: NodeId, name: &str) {
+        if self.hosts.get(&host).is_some_and(|h| h.powered && !h.hyper.present().contains_key(name)) {
+            self.create(host, name, Origin::Other);
         }
     }
 }

@@ -77,6 +77,8 @@ impl Sim {
             self.nobody_is_held_for_dead(&change);
             self.migration_is_closed_rightly(&change);
             self.window_is_used_up(&change, after.time);
+            self.nothing_starts_while_locked(&change);
+            self.guest_stays_off(&change);
         }
     }
 
@@ -127,12 +129,14 @@ impl Sim {
         }
     }
 
-    /// Whether Belay's copy has been running on a host for so long that nobody can have missed it.
+    /// Whether Belay's copy has been running on a host for so long that nobody can have missed it. What somebody started
+    /// there while the host was cut off is heard of when it has been back for a while; until then its word from before counts.
     fn runs_for_long(&self, host: NodeId, service: &ServiceName) -> bool {
-        self.hosts
-            .get(&host)
-            .and_then(|h| h.hyper.domains.get(service.name()))
-            .is_some_and(|dom| dom.origin == Origin::Belay && self.now - dom.since > SEEN_AFTER)
+        let told_since = self.daemon(host).and_then(|daemon| daemon.quorate_since);
+        let told = told_since.is_some_and(|since| self.now - since > SEEN_AFTER);
+        self.hosts.get(&host).and_then(|h| h.hyper.domains.get(service.name())).is_some_and(|dom| {
+            dom.origin == Origin::Belay && self.now - dom.since > SEEN_AFTER && (told || !dom.by_hand)
+        })
     }
 
     /// What runs on its owner is not recovered from its death (S8).
@@ -179,6 +183,37 @@ impl Sim {
         if stage == MigrationStage::Moving && self.hosts.get(&other).is_some_and(|h| h.powered && h.frozen.is_none()) {
             let what = format!("the migration of {} is closed before anybody looked at both ends", change.service);
             self.violated("S10", what);
+        }
+    }
+
+    /// While it is locked, only what died where it runs is started, and what somebody had asked to restart before.
+    fn nothing_starts_while_locked(&mut self, change: &Change<'_>) {
+        let Phase::Starting { owner } = change.after.phase else { return };
+        let in_place = match change.before.phase {
+            Phase::Starting { owner: was } | Phase::Started { owner: was } | Phase::Stopping { owner: was, .. } => {
+                was == owner
+            }
+            Phase::Migrating { from, to, .. } => from == owner || to == owner,
+            _ => false,
+        };
+        if !in_place && self.is_locked(change.host) {
+            let what = format!("{} is to be started on node{owner} though the services are locked", change.service);
+            self.violated("lock", what);
+        }
+    }
+
+    /// What its guest switched off, and may, stays off until somebody asks for it.
+    fn guest_stays_off(&mut self, change: &Change<'_>) {
+        let Phase::Started { owner } = change.before.phase else { return };
+        let off = matches!(change.entry, What::Observation { seen: Seen::Gone { why: GoneReason::GuestShutdown }, service, .. }
+            if service == change.service);
+        let state = self.daemon(change.host).map(|daemon| daemon.node.state());
+        let vm = state.and_then(|state| state.config()?.vms.get(change.service));
+        let may = vm.is_some_and(|vm| vm.guest_shutdown == GuestShutdown::Stop);
+        let started = matches!(change.after.phase, Phase::Starting { .. } | Phase::Stopped { wanted: Wanted::Now });
+        if off && may && started {
+            let what = format!("the guest of {} switched itself off on node{owner}, and it is started", change.service);
+            self.violated("S7", what);
         }
     }
 

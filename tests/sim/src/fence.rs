@@ -159,6 +159,11 @@ impl Sim {
             let within = u64::try_from(run.within.as_millis()).unwrap_or(u64::MAX);
             return self.fence_after(host, within, FenceEv::Ends { run: id, how: failed("it had not ended in time") });
         }
+        if course.is_none() && self.rng.chance(self.odds.fence_late) {
+            let late = takes + self.rng.range(500, 40_000);
+            self.after(late, Ev::World(WorldEv::PowerOff(victim, "is fenced by an agent that had given up")));
+            return self.fence_after(host, takes, FenceEv::Ends { run: id, how: failed("the BMC does not answer") });
+        }
         self.fence_after(host, takes, FenceEv::Strikes { run: id, victim });
     }
 }

@@ -26,6 +26,8 @@ pub(crate) enum Origin {
 pub(crate) struct Dom {
     pub(crate) pid: u32,
     pub(crate) origin: Origin,
+    /// Not Belay brought it here, whoever cares for it now.
+    pub(crate) by_hand: bool,
     /// Since when it runs here.
     pub(crate) since: u64,
 }
@@ -368,7 +370,8 @@ impl Sim {
         let pid = u32::try_from(self.rings).unwrap_or(u32::MAX);
         let since = self.now;
         let Some(h) = self.hosts.get_mut(&host).filter(|h| h.powered) else { return };
-        h.hyper.domains.insert(name.to_owned(), Dom { pid, origin, since });
+        let by_hand = origin == Origin::Other;
+        h.hyper.domains.insert(name.to_owned(), Dom { pid, origin, by_hand, since });
         self.trace.note(self.now, host, || format!("+ {name} runs ({origin:?})"));
         self.witness(host, AgentEvent::Started { name: name.to_owned(), pid: Some(pid) });
     }

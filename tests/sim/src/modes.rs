@@ -1,5 +1,5 @@
-//! Hosts in maintenance and standby, and disarmed times: what administrators ask of them by chance, what is held against
-//! the cluster then, and what must have come of it when all is well.
+//! Hosts in maintenance and standby, disarmed times, and the lock: what administrators ask of them by chance, what is held
+//! against the cluster then, and what must have come of it when all is well.
 
 use crate::rng::Rng;
 use crate::sim::Sim;
@@ -15,25 +15,69 @@ impl Sim {
     pub(crate) fn draw_mode_request(&self, rng: &mut Rng) -> Request {
         let ids = self.ids();
         let node = rng.pick(&ids).unwrap_or_default();
-        match rng.range(0, 9) {
+        match rng.range(0, 12) {
             0..=2 => Request::SetMode { node, mode: NodeMode::Maintenance, reason: "memory".into() },
             3 => Request::SetMode { node, mode: NodeMode::Standby, reason: String::new() },
             4..=7 => Request::SetMode { node, mode: NodeMode::Active, reason: String::new() },
             8 => Request::Disarm { span: Span::seconds(rng.range(5, 90)), reason: "new switch".into() },
-            _ => Request::Arm {},
+            9 => Request::Arm {},
+            10 => Request::Lock {},
+            _ => Request::Unlock {},
         }
     }
 
-    /// When all is well, all hosts are to run VMs again and nobody works on the network.
+    /// When all is well, all hosts are to run VMs again, nobody works on the network, nothing is locked, and hardly anything
+    /// frozen.
     pub(crate) fn end_modes(&mut self) {
-        let ids = self.ids();
-        for (number, node) in ids.iter().enumerate() {
-            let Ok(id) = format!("active{number}-{}", self.now).parse::<RequestId>() else { continue };
-            self.keep_asking(&id, Request::SetMode { node: *node, mode: NodeMode::Active, reason: String::new() });
+        let active = |node: NodeId| Request::SetMode { node, mode: NodeMode::Active, reason: String::new() };
+        let mut ends: Vec<(String, Request)> = self
+            .ids()
+            .into_iter()
+            .enumerate()
+            .map(|(number, node)| (format!("active{number}"), active(node)))
+            .collect();
+        ends.push(("arm".to_owned(), Request::Arm {}));
+        ends.push(("unlock".to_owned(), Request::Unlock {}));
+        // What died while it was frozen is recovered then; what stays frozen stays as it is.
+        let services: Vec<ServiceName> =
+            self.shape.vms.iter().filter_map(|vm| ServiceName::vm(&vm.name).ok()).collect();
+        for (number, service) in services.into_iter().enumerate() {
+            if self.rng.chance(50) {
+                ends.push((format!("unfreeze{number}"), Request::Unfreeze { service }));
+            }
         }
-        if let Ok(id) = format!("arm-{}", self.now).parse::<RequestId>() {
-            self.keep_asking(&id, Request::Arm {});
+        for (name, request) in ends {
+            if let Ok(id) = format!("{name}-{}", self.now).parse::<RequestId>() {
+                self.keep_asking(&id, request);
+            }
         }
+    }
+
+    /// Of two hosts that were apart one side's answers are forgotten. Whoever then sees a host that is not in use, or the
+    /// cluster locked, asks once more.
+    pub(crate) fn end_forgotten_modes(&mut self) {
+        let open = self.truth.requests.values().any(|asked| about_modes(&asked.request) && asked.answer.is_none());
+        if !self.healed || !self.shape.two_node || open || !self.together() {
+            return;
+        }
+        let Some(state) = self.hosts.values().find_map(|h| h.daemon.as_ref()).map(|daemon| daemon.node.state()) else {
+            return;
+        };
+        let out_of_use = |id: &NodeId| state.node(*id).is_some_and(|node| node.mode != NodeMode::Active);
+        if state.locked() || state.disarmed().is_some() || self.hosts.keys().any(out_of_use) {
+            self.end_modes();
+        }
+    }
+
+    /// All hosts are in one view.
+    fn together(&self) -> bool {
+        let round = |host: &crate::sim::Host| {
+            let node = &host.daemon.as_ref()?.node;
+            node.quorate().then(|| node.state().quorate_round())
+        };
+        let mut rounds = self.hosts.values().map(round);
+        let first = rounds.next().flatten();
+        first.is_some() && rounds.all(|other| other == first)
     }
 
     /// Notes a request that is asked, again and again if need be, as soon as somebody can take it.
@@ -45,8 +89,6 @@ impl Sim {
     /// Whether it is time to ask it: a host is put into service last, when nobody asks for the contrary any more. That
     /// somebody vouches for a host is never repeated, as it may be running by then.
     pub(crate) fn may_ask_again(&self, asked: &Asked) -> bool {
-        let about_modes =
-            |request: &Request| matches!(request, Request::SetMode { .. } | Request::Disarm { .. } | Request::Arm {});
         let known = |id: &RequestId| {
             self.hosts
                 .values()
@@ -72,8 +114,24 @@ impl Sim {
         (alone && matches!(code, Code::Success | Code::Warning)).then_some(last)
     }
 
+    /// The last answered request to lock or to unlock, if what it said holds by now as far as this state goes.
+    fn lock_holds(&self, state: &State) -> Option<bool> {
+        let asked = self.holds(|request| matches!(request, Request::Lock {} | Request::Unlock {}))?;
+        (state.index() >= asked.answered_index).then_some(asked.request == Request::Lock {})
+    }
+
+    /// Whether nothing may be started, as everybody was told.
+    pub(crate) fn is_locked(&self, host: NodeId) -> bool {
+        // Each of two nodes may have a history of its own.
+        let state = self.daemon(host).map(|daemon| daemon.node.state()).filter(|_| !self.shape.two_node);
+        state.and_then(|state| self.lock_holds(state)) == Some(true)
+    }
+
     /// What a quorate member must know of the modes, whatever happened meanwhile (S5, S7).
     pub(crate) fn remembers_modes(&self, host: NodeId, state: &State) -> Option<String> {
+        if let Some(locked) = self.lock_holds(state).filter(|locked| *locked != state.locked()) {
+            return Some(format!("node{host} is quorate and was told of the lock otherwise: locked {locked}"));
+        }
         self.ids().into_iter().find_map(|node| {
             let asked = self.holds(|request| matches!(request, Request::SetMode { node: n, .. } if *n == node))?;
             let Request::SetMode { mode, .. } = asked.request else { return None };
@@ -138,4 +196,11 @@ impl Sim {
         let vm = self.shape.vms.iter().find(|vm| vm.name == name.name());
         vm.is_some_and(|vm| vm.restricted_to.is_empty() || vm.restricted_to.contains(&node.0))
     }
+}
+
+fn about_modes(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::SetMode { .. } | Request::Disarm { .. } | Request::Arm {} | Request::Lock {} | Request::Unlock {}
+    )
 }

@@ -57,7 +57,7 @@ impl Shape {
                 if ranked && vm.restricted_to.is_empty() && rng.chance(60) {
                     extra.push_str(" domain=\"ranked\"");
                 }
-                vm.attributes = extra;
+                vm.attributes.push_str(&extra);
             }
         }
         self.placement = rule(rng, self);

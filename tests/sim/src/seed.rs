@@ -184,6 +184,7 @@ impl Sim {
                 return false;
             }
             self.ask_again();
+            self.end_forgotten_modes();
             match self.amiss() {
                 None => calm += 1,
                 Some(what) if self.now > until => {

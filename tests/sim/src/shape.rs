@@ -47,6 +47,9 @@ impl VmShape {
         vm.max_restarts = u32::try_from(rng.range(0, 3)).unwrap_or(0);
         vm.expire_s = rng.pick(&[0, 30, 600]).unwrap_or(600);
         vm.autostart = rng.chance(85);
+        if rng.chance(20) {
+            vm.attributes.push_str(" guest_shutdown=\"stop\"");
+        }
         if rng.chance(25) {
             let low = rng.range(1, u64::from(hosts) - 1);
             vm.restricted_to = vec![u32::try_from(low).unwrap_or(1), u32::try_from(low + 1).unwrap_or(2)];

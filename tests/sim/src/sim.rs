@@ -65,6 +65,8 @@ pub(crate) enum WorldEv {
     Rejoin,
     Split(Vec<u32>, Vec<u32>),
     ConfigArrives(NodeId),
+    /// Somebody brings a domain to a host, or to none.
+    BroughtBack(NodeId, String),
     Asks(NodeId, Box<Request>),
     /// A moment that a story waits for.
     Moment,

@@ -59,6 +59,8 @@ odds! {
     fence_hangs: 30,
     /// An attempt to fence takes long.
     fence_slow: 60,
+    /// An attempt to fence fails, as it says, and has its effect when others have tried again, or the host is long back.
+    fence_late: 30,
     /// An event of a hypervisor is lost.
     event_lost: 40,
     /// A change of membership loses messages that the other side did not get.

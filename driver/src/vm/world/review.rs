@@ -122,6 +122,7 @@ impl World {
         }
         let known = hypervisor.known(domain);
         let was_paused = known.paused;
+        let began = matches!(event, AgentEvent::Started { .. });
         let seen = match event {
             AgentEvent::Started { pid, .. } if pid.is_none() || pid != known.last_gone => {
                 (known.running, known.pid, known.paused) = (true, pid, false);
@@ -148,6 +149,9 @@ impl World {
             watched.strikes = 0;
         }
         let ours = watched.expects(&assigned) || assigned.mine && assigned.state == ServiceState::Migrating;
+        // That it is back is news to whoever was told that it went: somebody moved it here again, or started it.
+        let back = began && watched.gone.take().is_some_and(|told| told.epoch == assigned.epoch);
+        let seen = if back { Some(Seen::Running) } else { seen };
         if let Some(seen) = seen.filter(|_| ours) {
             self.observe(&assigned, seen);
         }
@@ -227,8 +231,11 @@ impl World {
     fn present(&mut self, uri: &str, assigned: &Assigned, listed: &Domain) {
         let Some(watched) = self.services.get_mut(&assigned.service) else { return };
         watched.strikes = 0;
-        watched.gone = None;
+        let back = watched.gone.take().is_some_and(|told| told.epoch == assigned.epoch);
         let expected = watched.expects(assigned);
+        if back && expected {
+            self.observe(assigned, Seen::Running);
+        }
         if let Some(size) = listed.size {
             self.facts.domain(&listed.name, size);
         }

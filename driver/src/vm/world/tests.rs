@@ -143,6 +143,21 @@ fn a_death_is_reported_once_whoever_sees_it_too() {
 }
 
 #[test]
+fn that_a_domain_is_back_is_news_to_whoever_was_told_that_it_went() {
+    let mut host = Host::with_web1(&[("web1", 10)]);
+    host.gone("web1", Some(10));
+    host.started("web1", 11);
+    assert_eq!(host.reports(), [DIED, "1 Running"]);
+    host.lists(&[("web1", 11)]);
+    host.started("web1", 11);
+    assert_eq!(host.reports(), [""; 0], "told once");
+    host.gone("web1", Some(11));
+    host.wait(Duration::from_secs(30));
+    host.lists(&[("web1", 12)]);
+    assert_eq!(host.reports(), [DIED, "1 Running"], "nobody saw it start");
+}
+
+#[test]
 fn the_death_of_an_earlier_process_is_old_news() {
     let mut host = Host::with_web1(&[("web1", 11)]);
     host.gone("web1", Some(10));

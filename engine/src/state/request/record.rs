@@ -37,8 +37,10 @@ pub(crate) fn prune(requests: &mut BTreeMap<RequestId, RequestRecord>, now: Time
         let recent = record.answered_at.0.saturating_add(KEPT_ENTRIES) > index.0 || now.since(record.asked) < KEPT;
         record.answer.is_none() || recent
     });
+    // Of many that are asked at once, whoever asked the first of them may still wait for its answer.
+    let told = |record: &RequestRecord| record.answer.is_some() && record.answered_at.0 + KEPT_ENTRIES <= index.0;
     while requests.len() > KEPT_MAX {
-        let oldest = requests.iter().filter(|(_, r)| r.answer.is_some()).min_by_key(|(id, r)| (r.asked, (*id).clone()));
+        let oldest = requests.iter().filter(|(_, r)| told(r)).min_by_key(|(id, r)| (r.asked, (*id).clone()));
         let Some(id) = oldest.map(|(id, _)| id.clone()) else { return };
         requests.remove(&id);
     }
@@ -47,23 +49,35 @@ pub(crate) fn prune(requests: &mut BTreeMap<RequestId, RequestRecord>, now: Time
 #[cfg(test)]
 mod tests {
     use super::*;
-    use belay_proto::{Code, ServiceName};
+    use belay_proto::Code;
 
-    #[test]
-    fn an_answer_outlives_a_calendar_that_jumps_but_not_the_entries_that_follow_it() {
-        let service: ServiceName = "vm:a".parse().unwrap();
-        let id: RequestId = "r".parse().unwrap();
-        let answer = Some(Verdict { code: Code::Success, reason: String::new(), owner: None });
-        let request = Request::Stop { service };
-        let record = RequestRecord {
-            request,
+    fn answered(at: u64) -> RequestRecord {
+        RequestRecord {
+            request: Request::Stop { service: "vm:a".parse().unwrap() },
             by: "root".into(),
             via: None,
             asked: Timestamp(0),
-            answer,
-            answered_at: Index(10),
-        };
-        let mut requests = BTreeMap::from([(id.clone(), record)]);
+            answer: Some(Verdict { code: Code::Success, reason: String::new(), owner: None }),
+            answered_at: Index(at),
+        }
+    }
+
+    #[test]
+    fn of_more_requests_at_once_than_answers_are_kept_the_newest_keep_theirs() {
+        let newest = 2000_u64;
+        let id = |number: u64| format!("r{number}").parse::<RequestId>().unwrap();
+        // Whoever asked first of all has the answer that is given last: it had to wait for a stop.
+        let mut requests: BTreeMap<_, _> = (1..newest).map(|number| (id(number), answered(number))).collect();
+        requests.insert(id(0), answered(newest));
+        prune(&mut requests, Timestamp(0), Index(newest));
+        assert!(requests.contains_key(&id(0)), "somebody still waits for it");
+        assert_eq!(requests.len(), KEPT_MAX);
+    }
+
+    #[test]
+    fn an_answer_outlives_a_calendar_that_jumps_but_not_the_entries_that_follow_it() {
+        let id: RequestId = "r".parse().unwrap();
+        let mut requests = BTreeMap::from([(id.clone(), answered(10))]);
         let days_later = Timestamp(0) + Span::seconds(1_000_000);
         prune(&mut requests, days_later, Index(11));
         assert!(requests.contains_key(&id));

@@ -204,3 +204,30 @@ fn a_state_with_all_this_in_it_outlives_being_stored() {
     assert_eq!(restored.snapshot(), state.snapshot());
     assert_eq!(restored.service_statuses(), state.service_statuses());
 }
+
+#[test]
+fn what_an_old_state_has_still_to_start_goes_on_where_it_runs_by_now() {
+    let waiting = |owner_runs_it: bool, suspect: NodeId| {
+        let mut state = cluster(&Phase::Starting { owner: ONE }, false);
+        state.with_service(&a(), |_, record| {
+            record.suspects.insert(suspect);
+        });
+        if owner_runs_it {
+            // Its own start had come to its end before its daemon died.
+            let boot = "boot1".parse().unwrap();
+            apply(&mut state, ONE, What::Inventory { boot, running: vec!["a".parse().unwrap()] });
+        }
+        let epoch = record(&state).epoch;
+        sees(&mut state, TWO, Seen::Running);
+        (record(&state).clone(), epoch)
+    };
+    let (record, epoch) = waiting(false, TWO);
+    assert_eq!(record.phase, Phase::Started { owner: TWO });
+    assert!(record.epoch > epoch && record.suspects.is_empty() && record.rivals.is_empty(), "{record:?}");
+    let (record, _) = waiting(false, THREE);
+    assert_eq!(record.phase, Phase::Starting { owner: ONE }, "nothing held its start for this host");
+    assert_eq!(record.rivals.get(&TWO), Some(&Rival::Tolerated));
+    let (record, _) = waiting(true, TWO);
+    assert_eq!(record.phase, Phase::Starting { owner: ONE }, "the owner has its own copy, and that one lives");
+    assert_eq!(record.rivals.get(&TWO), Some(&Rival::Tolerated));
+}
