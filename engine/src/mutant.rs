@@ -97,8 +97,6 @@ mutants! {
     AnswerBeforeMajority,
     /// A member says of what it has only in memory that it is on disk.
     AckBeforeDisk,
-    /// The disk's word about a history that was replaced counts for the one that replaced it.
-    LateAckOfOtherHistory,
     /// The least advanced state wins a round.
     OldestStateWins,
     /// A term gets the number after the one of the winner's state, though one that was lost may have had it.
@@ -121,8 +119,6 @@ mutants! {
     FailedStartIsNotLookedAt,
     /// Starts and migrations do not ask for quorum right before they act.
     QuorumNotAsked,
-    /// An outcome is reported for the newest decision, not for the one that was carried out.
-    OutcomeOfNewestEpoch,
 }
 
 #[cfg(feature = "mutants")]

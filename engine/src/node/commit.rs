@@ -84,8 +84,7 @@ impl Node {
             self.log(Severity::Notice, "the store can be written again");
         }
         // What was on its way to the disk when the state was replaced does not count for the new one.
-        let this = history == self.commit.history || mutant::is(Mutant::LateAckOfOtherHistory);
-        if this && index <= self.state.index() {
+        if history == self.commit.history && index <= self.state.index() {
             self.commit.mine = self.commit.mine.max(index);
         }
         self.acknowledge();

@@ -213,6 +213,9 @@ pub struct Node {
     /// What the quorum service said last.
     ring_quorum: Option<(RingId, bool)>,
     quorate: bool,
+    /// Executors were told that they may act. Only when they have the list of this very term: one of an earlier term may
+    /// hold what the new view has overtaken, and they would begin it as soon as they may.
+    acting: bool,
     file: Option<(u64, String)>,
     file_config: Option<Validated>,
     file_offered_in: Option<Term>,
@@ -252,6 +255,7 @@ impl Node {
             waiters: BTreeSet::new(),
             ring_quorum: None,
             quorate: false,
+            acting: false,
             file: None,
             file_config: None,
             file_offered_in: None,
@@ -422,16 +426,23 @@ impl Node {
         if committed < self.opened {
             return;
         }
-        let key = (self.state.index(), committed);
-        if !self.quorate || self.assigned_for == Some(key) {
+        if !self.quorate {
             return;
         }
-        self.assigned_for = Some(key);
-        let first = self.assigned.is_none();
-        let assigned = self.assigned.get_or_insert_default();
-        let changed = self.state.assign(self.identity.node, committed, assigned);
-        if changed || first {
-            self.actions.push(Action::Assign(assigned.clone()));
+        let key = (self.state.index(), committed);
+        if self.assigned_for != Some(key) {
+            self.assigned_for = Some(key);
+            let first = self.assigned.is_none();
+            let assigned = self.assigned.get_or_insert_default();
+            let changed = self.state.assign(self.identity.node, committed, assigned);
+            if changed || first {
+                self.actions.push(Action::Assign(assigned.clone()));
+            }
+        }
+        let withdrawn = self.round().is_some_and(|round| self.ring_quorum == Some((round.ring, false)));
+        if !self.acting && !withdrawn {
+            self.acting = true;
+            self.actions.push(Action::Quorate(true));
         }
     }
 
@@ -439,6 +450,7 @@ impl Node {
     /// way (the loss of a victim is one!), but begin nothing new: they ask for quorum right before they act.
     fn stop_working(&mut self) {
         self.assigned_for = None;
+        self.acting = false;
         if self.quorate {
             self.quorate = false;
             self.actions.push(Action::Quorate(false));

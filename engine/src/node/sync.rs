@@ -277,9 +277,9 @@ impl Node {
 
     fn take_over(&mut self, now: Now, state: State, json: String) {
         self.state = state;
-        if self.state.time() > self.clock(now) {
-            self.anchor = (now.mono_ms, self.state.time());
-        }
+        // Whoever missed something may never have set its clock by the cluster's, and yet be in its last view: then the
+        // others would trust its calendar.
+        self.anchor = (now.mono_ms, self.state.time());
         self.commit.taken_over();
         let (index, term) = (self.state.index(), self.state.term());
         self.actions.push(Action::PersistSnapshot { history: self.commit.history(), index, term, json });
@@ -295,12 +295,13 @@ impl Node {
         let lost = self.round().is_some_and(|round| round.ring == ring) && !quorate && self.quorate;
         if let (true, Some(id)) = (lost, self.round().and_then(|round| round.id)) {
             // Stop at once; the message puts it in order for everybody.
+            self.acting = false;
             self.actions.push(Action::Quorate(false));
             self.actions.push(Action::Propose(RingMessage::QuorumLost { round: id }));
         } else if self.quorate && quorate && self.round().is_some_and(|round| round.ring == ring) {
             // The shell holds executors back at every verdict that is bad, one about a former ring too, which may come
             // late: after a peer had made this view quorate.
-            self.actions.push(Action::Quorate(true));
+            self.acting = false;
         }
         self.propose_quorate(now);
     }
@@ -382,7 +383,6 @@ impl Node {
         let time = clock.unwrap_or(self.state.time());
         let view = View { round: id, ring: round.ring, term: round.term, members, hosts: round.hosts.clone() };
         self.quorate = true;
-        self.actions.push(Action::Quorate(true));
         self.apply(now, &Entry { version: ENTRY_VERSION, from: id.initiator, time, what: What::View(view) });
         self.opened = self.state.index();
         if !staying.contains(&self.identity.node) {

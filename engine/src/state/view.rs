@@ -160,7 +160,9 @@ impl State {
     pub fn may_leave(&self, me: NodeId) -> bool {
         match self.nodes.get(&me).map(|node| &node.standing) {
             Some(Standing::Leaving { stopped: true }) => {
-                !self.services.values().any(|record| !record.frozen && record.phase.may_run_on(me))
+                // One that has failed is waited for by nobody: it takes an administrator, who may be asleep.
+                let waits_for = |phase: &Phase| phase.may_run_on(me) && !matches!(phase, Phase::Failed { .. });
+                !self.services.values().any(|record| !record.frozen && waits_for(&record.phase))
             }
             Some(Standing::Leaving { stopped: false }) => true,
             _ => false,

@@ -139,7 +139,7 @@ impl Sim {
         self.ask_anew(host, &request);
     }
 
-    fn ask_anew(&mut self, host: NodeId, request: &Request) {
+    pub(crate) fn ask_anew(&mut self, host: NodeId, request: &Request) {
         if let Ok(id) = format!("r{}", self.truth.requests.len() + 1).parse::<RequestId>() {
             self.ask(host, &id, request);
         }

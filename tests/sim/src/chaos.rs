@@ -4,7 +4,8 @@ use crate::hypervisor::Origin;
 use crate::rng::Rng;
 use crate::sim::{Ev, Sim, WorldEv};
 use crate::swarm::Chaos;
-use belay_proto::NodeId;
+use belay_proto::entry::Request;
+use belay_proto::{NodeId, ServiceName};
 
 macro_rules! faults {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
@@ -126,6 +127,7 @@ impl Sim {
             Fault::GuestWedged => {
                 if let Some(name) = self.some_guest(host, rng) {
                     self.wedge_guest(host, &name, long * 3);
+                    self.somebody_fights_it(&name, rng);
                 }
             }
             Fault::StartedByHand => self.strike_by_starting(host, rng),
@@ -144,6 +146,22 @@ impl Sim {
             Fault::Vouched => self.vouch(host, rng),
             Fault::ConfigChanges => self.change_config(host, rng),
             _ => self.strike_host(kind, host, (short, long), rng),
+        }
+    }
+
+    /// A person tries to get rid of a guest that cannot be stopped, and in the end to have it run again.
+    fn somebody_fights_it(&mut self, name: &str, rng: &mut Rng) {
+        let (ids, Ok(service)) = (self.ids(), ServiceName::vm(name)) else { return };
+        if rng.chance(50) {
+            return;
+        }
+        let disable = Request::Disable { service: service.clone() };
+        let requests = [disable.clone(), disable, Request::Enable { service, target: None, by_domain: false }];
+        let mut at = 0;
+        for request in requests {
+            at += rng.range(500, 25_000);
+            let through = rng.pick(&ids).unwrap_or_default();
+            self.after(at, Ev::World(WorldEv::Asks(through, Box::new(request))));
         }
     }
 

@@ -94,6 +94,10 @@ impl Sim {
                 truth.clock_ahead = truth.clock_ahead.max(ahead);
             }
         }
+        if let What::Silent { node, incarnation } = entry {
+            // It does not go on as far as the others know.
+            truth.last_members.remove(&(*node, *incarnation));
+        }
         let leap = ahead - truth.clock_ahead;
         truth.clock_ahead = truth.clock_ahead.max(ahead);
         // Each of two nodes may have a clock of its own.
@@ -196,7 +200,11 @@ impl Sim {
         let waits_for_owner = state.service(change.service).is_some_and(|record| record.search.wish == Some(owner));
         let restarts = matches!(vm.recovery, Recovery::Restart | Recovery::RestartDisable);
         let accepted = vm.guest_shutdown == GuestShutdown::Stop && change.after.phase == Phase::Disabled;
-        if !given_up || !died || !able || waits_for_owner || !restarts || accepted {
+        let asked =
+            self.truth.requests.values().any(|asked| {
+                asked.answer.is_none() && asked.sent > 0 && asked.request.service() == Some(change.service)
+            });
+        if !given_up || asked || !died || !able || waits_for_owner || !restarts || accepted {
             return;
         }
         let window = vm.restart_expire_time;

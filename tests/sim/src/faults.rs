@@ -11,7 +11,7 @@ impl Sim {
             WorldEv::Reform(host) => self.reform(host),
             WorldEv::PowerOn(host) => self.power_on(host),
             // What was to go wrong later does not, once everything works.
-            WorldEv::PowerOff(..) | WorldEv::Split(..) if self.healed => {}
+            WorldEv::PowerOff(..) | WorldEv::Split(..) | WorldEv::Asks(..) if self.healed => {}
             WorldEv::PowerOff(host, why) => {
                 self.power_off(host, why);
                 let delay = self.rng.range(5000, 30_000);
@@ -24,6 +24,7 @@ impl Sim {
             WorldEv::Rejoin => self.rejoin(),
             WorldEv::Split(one, other) => self.partition(&[&one, &other]),
             WorldEv::ConfigArrives(host) => self.config_arrives(host),
+            WorldEv::Asks(host, request) => self.ask_anew(host, &request),
             WorldEv::Moment => {}
             WorldEv::Chaos => self.chaos_strikes(),
             WorldEv::Ask => self.admin_asks(),

@@ -7,6 +7,7 @@
 
 use crate::sim::{Daemon, DaemonEv, Ev, Host, Sim, WorldEv};
 use belay_engine::node::Event;
+use belay_engine::state::work::{Work, WorkKind};
 use belay_proto::NodeId;
 use belay_proto::entry::What;
 use belay_proto::ring::{RingId, RingMessage};
@@ -19,6 +20,9 @@ pub(crate) struct Group {
     /// Its members changed while it was not whole, and were not told.
     stale: bool,
 }
+
+/// How many of its proposals a daemon may repeat.
+const SENT_KEPT: usize = 64;
 
 /// One direction between two hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,13 +39,11 @@ pub(crate) enum Item {
     Down,
 }
 
-/// What carries an id, an epoch, or the number of an attempt, does no harm when it comes again, however late.
+/// What is kept until it has come back, and proposed again until then, may arrive twice: it carries an id, an epoch, or the
+/// number of an attempt. What is only seen is said once.
 fn may_arrive_twice(message: &RingMessage) -> bool {
     let RingMessage::Entry(entry) = message else { return false };
-    matches!(
-        entry.what,
-        What::Request { .. } | What::Outcome { .. } | What::Observation { .. } | What::FenceOutcome { .. }
-    )
+    matches!(entry.what, What::Request { .. } | What::Outcome { .. } | What::FenceOutcome { .. })
 }
 
 impl Sim {
@@ -284,18 +286,64 @@ impl Sim {
 
     pub(crate) fn propose(&mut self, host: NodeId, message: RingMessage) {
         let delay = self.rng.range(0, 3);
-        let echo = may_arrive_twice(&message) && self.rng.chance(self.odds.echo);
         if self.daemon(host).is_none_or(|daemon| !daemon.attached) {
             return;
         }
-        if echo {
-            let latest = if self.rng.chance(50) { 3000 } else { 90_000 };
-            let again = self.rng.range(0, latest);
-            self.daemon_after(host, again, DaemonEv::Echo(Box::new(message.clone())));
+        if may_arrive_twice(&message) {
+            self.keep_for_echo(host, &message);
         }
         let Some(daemon) = self.daemon_mut(host) else { return };
         daemon.outgoing.push_back(message);
         self.daemon_after(host, delay, DaemonEv::Order);
+    }
+
+    /// What a member proposed may be proposed once more: moments or a minute later, after the next change of membership,
+    /// or when there is other work on the same service.
+    fn keep_for_echo(&mut self, host: NodeId, message: &RingMessage) {
+        let latest = if self.rng.chance(50) { 3000 } else { 90_000 };
+        self.echo_later(host, latest, Some(message.clone()));
+        let Some(daemon) = self.daemon_mut(host) else { return };
+        daemon.sent.push_back(message.clone());
+        if daemon.sent.len() > SENT_KEPT {
+            daemon.sent.pop_front();
+        }
+    }
+
+    fn echo_later(&mut self, host: NodeId, latest: u64, message: Option<RingMessage>) {
+        if let Some(message) = message.filter(|_| self.rng.chance(self.odds.echo)) {
+            let again = self.rng.range(0, latest);
+            self.daemon_after(host, again, DaemonEv::Echo(Box::new(message)));
+        }
+    }
+
+    /// Something old comes again when the membership has changed.
+    fn echo_after_view(&mut self, host: NodeId) {
+        let sent: Vec<RingMessage> = self.daemon(host).map(|d| d.sent.iter().cloned().collect()).unwrap_or_default();
+        for _ in 0..3 {
+            let message = self.rng.pick(&sent);
+            self.echo_later(host, 3000, message);
+        }
+    }
+
+    /// Something old about a service comes again when there is new work on it.
+    pub(crate) fn echo_with_work(&mut self, host: NodeId, work: &[Work]) {
+        if self.odds.echo == 0 {
+            return;
+        }
+        for work in work {
+            let about = match &work.what {
+                WorkKind::Start(vm) | WorkKind::Stop(vm) | WorkKind::Look(vm) | WorkKind::StopStray(vm) => &vm.service,
+                WorkKind::Migrate { vm, .. } => &vm.service,
+                WorkKind::Fence(_) => continue,
+            };
+            let of_service = |message: &&RingMessage| {
+                matches!(message, RingMessage::Entry(entry)
+                    if matches!(&entry.what, What::Outcome { service, .. } if service == about))
+            };
+            let sent = self.daemon(host).map(|d| d.sent.iter().filter(of_service).cloned().collect::<Vec<_>>());
+            let message = self.rng.pick(&sent.unwrap_or_default());
+            self.echo_later(host, 1000, message);
+        }
     }
 
     /// A proposal goes out once more, as after a change of membership of which nobody knows whether it lost the first.
@@ -334,10 +382,15 @@ impl Sim {
         let Some(daemon) = self.daemon_mut(host) else { return };
         daemon.delivered = position;
         let event = match item {
-            Item::View { ring, members, hosts } => Event::RingView { ring, members, hosts },
+            Item::View { ring, members, hosts } => {
+                self.echo_after_view(host);
+                Event::RingView { ring, members, hosts }
+            }
             Item::Message { from, message } => Event::RingMessage { from, message },
             Item::Down => {
-                daemon.may_act = false;
+                if let Some(daemon) = self.daemon_mut(host) {
+                    daemon.may_act = false;
+                }
                 Event::RingDown { reason: "corosync is gone".into() }
             }
         };

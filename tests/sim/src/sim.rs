@@ -16,7 +16,7 @@ use crate::trace::Trace;
 use crate::truth::Truth;
 use belay_engine::node::{Action, Event, Identity, Node, Now};
 use belay_proto::control::Verdict;
-use belay_proto::entry::What;
+use belay_proto::entry::{Request, What};
 use belay_proto::ring::{RingId, RingMessage};
 use belay_proto::{BootId, Incarnation, Index, NodeId, RequestId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -65,6 +65,7 @@ pub(crate) enum WorldEv {
     Rejoin,
     Split(Vec<u32>, Vec<u32>),
     ConfigArrives(NodeId),
+    Asks(NodeId, Box<Request>),
     /// A moment that a story waits for.
     Moment,
     Chaos,
@@ -88,6 +89,8 @@ pub(crate) struct Daemon {
     pub(crate) exec: Executor,
     pub(crate) fencer: Fencer,
     pub(crate) frozen: Option<Vec<Ev>>,
+    /// What it proposed last, of what may come again.
+    pub(crate) sent: VecDeque<RingMessage>,
     /// The last entry it knew a majority to have, and the histories it has been in since then.
     pub(crate) committed: Index,
     pub(crate) chains: BTreeMap<Index, u64>,
@@ -376,6 +379,7 @@ impl Sim {
                 Action::Propose(message) => self.propose(host, message),
                 Action::Assign(assignments) => {
                     self.assign_fencing(host, &assignments);
+                    self.echo_with_work(host, &assignments.work);
                     self.assign(host, assignments);
                 }
                 Action::Quorate(quorate) => {
@@ -511,6 +515,7 @@ impl Sim {
             fencer: Fencer::default(),
             frozen: None,
             before: None,
+            sent: VecDeque::new(),
             committed: Index(0),
             chains: BTreeMap::new(),
             quorate_since: None,

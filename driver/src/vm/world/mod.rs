@@ -24,7 +24,6 @@ mod tests;
 use super::job::Ended;
 use super::{Listing, NoticeKind, Settings};
 use crate::Moment;
-use belay_engine::mutant::{self, Mutant};
 use belay_engine::state::work::{Assigned, Assignments};
 use belay_proto::agent::{AgentEvent, Fault};
 use belay_proto::entry::{GoneReason, Seen, What, WorkOutcome};
@@ -162,10 +161,7 @@ impl World {
             (known.changed, known.why) = (clock, None);
         }
         if let Some(outcome) = ended.outcome {
-            let newest =
-                self.assignments.domains.get(&ended.domain).filter(|_| mutant::is(Mutant::OutcomeOfNewestEpoch));
-            let epoch = newest.map_or(ended.epoch, |assigned| assigned.epoch);
-            self.reports.push_back(What::Outcome { service: ended.service, epoch, outcome });
+            self.reports.push_back(What::Outcome { service: ended.service, epoch: ended.epoch, outcome });
         }
         self.review(now, &ended.domain);
         for event in held {
