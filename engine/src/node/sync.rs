@@ -277,9 +277,14 @@ impl Node {
 
     fn take_over(&mut self, now: Now, state: State, json: String) {
         self.state = state;
-        // Whoever missed something may never have set its clock by the cluster's, and yet be in its last view: then the
-        // others would trust its calendar.
-        self.anchor = (now.mono_ms, self.state.time());
+        // Whoever is in the last view without having seen it has never set its clock by the cluster's, and would be trusted
+        // with its calendar. Anybody else's counts only when nobody goes on, as after a power cut: then the clock would
+        // stand still for as long as that lasted.
+        let (boot, incarnation) = (self.identity.boot.clone(), self.identity.incarnation);
+        let me = Member { node: self.identity.node, boot, incarnation, diverged: false };
+        if self.state.stays(&me) || self.state.time() > self.clock(now) {
+            self.anchor = (now.mono_ms, self.state.time());
+        }
         self.commit.taken_over();
         let (index, term) = (self.state.index(), self.state.term());
         self.actions.push(Action::PersistSnapshot { history: self.commit.history(), index, term, json });

@@ -2,7 +2,7 @@
 
 use super::{Action, Event, History, Identity, Node, Now};
 use crate::state::State;
-use belay_proto::entry::{ENTRY_VERSION, Entry, Request, View, What};
+use belay_proto::entry::{ENTRY_VERSION, Entry, Member, Request, View, What};
 use belay_proto::ring::{Hello, RingId, RingMessage, RoundId, SnapshotPart};
 use belay_proto::{Code, Incarnation, Index, NodeId, RequestId, Term, Timestamp};
 use std::collections::VecDeque;
@@ -90,9 +90,13 @@ impl Fed {
 
     /// A peer joins whose history is the more advanced one.
     fn meets_a_peer_that_is_ahead(&mut self) -> Vec<Action> {
+        self.meets_a_peer_whose_last_view_had(Vec::new())
+    }
+
+    fn meets_a_peer_whose_last_view_had(&mut self, members: Vec<Member>) -> Vec<Action> {
         let mut ahead = self.node.state().clone();
         let round = RoundId { initiator: PEER, incarnation: Incarnation(1), serial: 1 };
-        let view = View { round, ring: ring(2), term: Term(0), members: Vec::new(), hosts: vec![PEER] };
+        let view = View { round, ring: ring(2), term: Term(0), members, hosts: vec![PEER] };
         for what in [What::View(view), What::Tick, What::Tick] {
             ahead.apply(&Entry { version: ENTRY_VERSION, from: PEER, time: Timestamp(2000), what });
         }
@@ -268,4 +272,17 @@ fn who_waits_for_a_request_that_a_lost_history_had_taken_in_is_told_to_ask_again
         _ => None,
     });
     assert_eq!(told, Some((id, Code::Again)));
+}
+
+#[test]
+fn who_missed_the_last_view_sets_its_clock_by_it_only_if_that_had_it() {
+    let now = Now { mono_ms: 0, wall: Timestamp(1000) };
+    let calendar = Timestamp(5_000_000);
+    let me = Member { node: ME, boot: "boot".parse().unwrap(), incarnation: Incarnation(1), diverged: false };
+    for (members, clock) in [(vec![me], Timestamp(2000)), (Vec::new(), calendar)] {
+        let mut fed = Fed::quorate();
+        fed.node.anchor = (0, calendar);
+        fed.meets_a_peer_whose_last_view_had(members);
+        assert_eq!(fed.node.clock(now), clock);
+    }
 }
