@@ -17,6 +17,7 @@
 
 mod commit;
 mod proposals;
+mod survivor;
 mod sync;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@
 //! Whoever is behind takes the winner's snapshot; what is delivered meanwhile waits. A round is named by its initiator's
 //! count, so that answers to an earlier one that arrive late are not mistaken for answers to this one.
 
-use super::{Action, Node, Now};
+use super::{Action, Node, Now, survivor};
 use crate::mutant::{self, Mutant};
 use crate::state::State;
 use belay_config::Validated;
@@ -155,6 +155,7 @@ impl Node {
             progress: self.state.progress(),
             quorate_round: self.state.quorate_round(),
             promised: self.promised,
+            outlived: self.state.outlived(self.identity.node),
             software: self.identity.software.clone(),
         };
         self.actions.push(Action::Propose(RingMessage::Hello(hello)));
@@ -172,12 +173,13 @@ impl Node {
     }
 
     /// Everyone has spoken: the most advanced state wins; between equals the one most members have, then the one of the
-    /// lowest member.
+    /// lowest member. Of two hosts that were apart the one that has survived the other wins.
     fn winner(round: &Round) -> Option<(NodeId, Progress)> {
         let count = |progress: &Progress| round.hellos.values().filter(|h| h.progress == *progress).count();
         round
             .hellos
             .iter()
+            .filter(|(id, _)| !survivor::is_outlived(**id, &round.hellos))
             .max_by_key(|(id, h)| {
                 let progress = (h.progress.term, h.progress.index, count(&h.progress), std::cmp::Reverse(**id));
                 let youngest = mutant::is(Mutant::OldestStateWins);

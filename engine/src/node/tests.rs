@@ -111,7 +111,16 @@ impl Fed {
         let (progress, quorate_round) = (ahead.progress(), ahead.quorate_round());
         let software = String::new();
         let promised = ahead.term();
-        let hello = Hello { round, boot, incarnation: Incarnation(1), progress, quorate_round, promised, software };
+        let hello = Hello {
+            round,
+            boot,
+            incarnation: Incarnation(1),
+            progress,
+            quorate_round,
+            promised,
+            outlived: None,
+            software,
+        };
         self.hear(PEER, RingMessage::Hello(hello));
         let part = SnapshotPart { round, part: 0, parts: 1, data: ahead.snapshot() };
         self.hear(PEER, RingMessage::Snapshot(part))
@@ -132,8 +141,16 @@ fn met_a_peer_that_promised(term: u64, promises: bool) -> (Fed, Vec<Action>) {
     fed.deliver();
     let (boot, software) = ("other".parse().unwrap(), String::new());
     let (progress, quorate_round) = (fed.node.state().progress(), fed.node.state().quorate_round());
-    let hello =
-        Hello { round, boot, incarnation: Incarnation(1), progress, quorate_round, promised: Term(term), software };
+    let hello = Hello {
+        round,
+        boot,
+        incarnation: Incarnation(1),
+        progress,
+        quorate_round,
+        promised: Term(term),
+        outlived: None,
+        software,
+    };
     let actions = fed.hear(PEER, RingMessage::Hello(hello));
     (fed, actions)
 }
@@ -285,4 +302,17 @@ fn who_missed_the_last_view_sets_its_clock_by_it_only_if_that_had_it() {
         fed.meets_a_peer_whose_last_view_had(members);
         assert_eq!(fed.node.clock(now), clock);
     }
+}
+
+#[test]
+fn executors_may_act_when_they_have_the_list_of_the_present_term_and_not_before() {
+    let mut fed = Fed::quorate();
+    fed.persists = false;
+    fed.step(Event::RingView { ring: ring(2), members: vec![ME], hosts: vec![ME] });
+    fed.step(Event::RingQuorum { ring: ring(2), quorate: true });
+    let told = |actions: &[Action]| actions.contains(&Action::Quorate(true));
+    let actions = fed.deliver();
+    assert!(fed.node.quorate() && !told(&actions), "the view is not on disk, and so there is no list: {actions:?}");
+    fed.step(Event::Persisted { history: fed.node.history(), index: fed.node.state().index() });
+    assert!(told(&fed.deliver()));
 }

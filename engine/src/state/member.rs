@@ -7,6 +7,7 @@ use super::mode::Drain;
 use crate::mutant::{self, Mutant};
 use belay_proto::entry::{DomainName, Member};
 use belay_proto::history::{EventId, EventKind, Severity};
+use belay_proto::ring::Outlived;
 use belay_proto::{BootId, HostFacts, Incarnation, NodeId, NodeMode, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -20,6 +21,9 @@ pub struct NodeRecord {
     pub since: Timestamp,
     /// The last life of the host that was in a view.
     pub boot: Option<BootId>,
+    /// That life is proven to have ended, and no other one has been in a view since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
     /// The last life of its daemon that was in a view.
     pub incarnation: Option<Incarnation>,
     /// Whether its hypervisor has said what runs there since its daemon came into the view. Until then nothing is
@@ -92,6 +96,7 @@ impl NodeRecord {
             standing: Standing::Unknown,
             since: time,
             boot: None,
+            ended: false,
             incarnation: None,
             ready: false,
             unverified: false,
@@ -140,6 +145,14 @@ impl State {
         self.config.as_ref().map_or_else(|| format!("node {id}"), |config| config.node_name(id))
     }
 
+    /// With `two_node`: which hosts this state has seen the end of, for the round in which they meet again.
+    pub(crate) fn outlived(&self, me: NodeId) -> Option<Outlived> {
+        self.config.as_ref().filter(|config| config.two_node)?;
+        let life = self.nodes.get(&me)?.boot.clone()?;
+        let ended = self.nodes.iter().filter(|(id, record)| record.ended && **id != me);
+        Some(Outlived { life, others: ended.filter_map(|(id, record)| Some((*id, record.boot.clone()?))).collect() })
+    }
+
     /// Whether a member of the new view was in the last one, in the same life of its daemon.
     pub(crate) fn stays(&self, member: &Member) -> bool {
         let record = self.nodes.get(&member.node);
@@ -157,6 +170,7 @@ impl State {
         let was = record.standing.clone();
         let known = record.boot.is_some();
         record.boot = Some(member.boot.clone());
+        record.ended = false;
         record.incarnation = Some(member.incarnation);
         record.standing = Standing::Online;
         record.since = time;
