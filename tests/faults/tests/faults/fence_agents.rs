@@ -50,7 +50,7 @@ fn whatever_fence_agents_do_nothing_starts_elsewhere_before_one_has_succeeded() 
     let cluster = Cluster::build(&configuration)?;
     fence_script(&cluster.run, AGENT, MOODS)?;
     for host in cluster.run.hosts() {
-        fs::write(host.options(), format!("--ring-token=2s\n{LIMIT}\n"))?;
+        fs::write(host.options(), format!("--ring-token=3s\n{LIMIT}\n"))?;
     }
     cluster.switch_on()?;
     cluster.all_run(&configuration)?;
@@ -95,6 +95,11 @@ fn whatever_fence_agents_do_nothing_starts_elsewhere_before_one_has_succeeded() 
     cluster.whole()?;
     for (vm, copy) in &spared {
         ensure!(cluster.runs(vm)?.pid == copy.pid, "{vm} had nothing to do with it and was touched");
+    }
+    // The victim was off meanwhile, and is asked what happened to it.
+    let told = fencing(&cluster, 1, 1)?;
+    for event in &events {
+        ensure!(told.contains(event), "node1 has never heard of: {event:?}");
     }
     cluster.end()
 }
