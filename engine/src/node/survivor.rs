@@ -17,7 +17,8 @@ pub(super) fn is_outlived(node: NodeId, hellos: &BTreeMap<NodeId, Hello>) -> boo
 }
 
 /// What a host has seen of another one's end. If each has seen the other's, the one that saw the end of the very life in
-/// which the other went on last is the later.
+/// which the other went on last is the later. Whoever saw the end of an earlier one can only say that it has been there all the
+/// time since, which does not hold if it was off itself.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Seen {
     Nothing,
@@ -27,11 +28,12 @@ enum Seen {
 }
 
 fn saw_the_end_of(witness: &Hello, node: NodeId, hello: &Hello) -> Seen {
+    let boot = &witness.boot;
     let (Some(witness), Some(own)) = (&witness.outlived, &hello.outlived) else { return Seen::Nothing };
     match witness.others.get(&node) {
         Some(life) if *life == own.life => Seen::LastLife,
-        Some(_) => Seen::EarlierLife,
-        None => Seen::Nothing,
+        Some(_) if witness.life == *boot => Seen::EarlierLife,
+        Some(_) | None => Seen::Nothing,
     }
 }
 
@@ -48,7 +50,7 @@ mod tests {
         let others = ended.into_iter().map(|(node, life)| (node, life.parse().unwrap())).collect();
         Hello {
             round: RoundId::default(),
-            boot: "now".parse().unwrap(),
+            boot: life.parse().unwrap(),
             incarnation: Incarnation(1),
             progress: Progress { term: Term(1), index: Index(1), hash: 0 },
             quorate_round: None,
@@ -67,6 +69,13 @@ mod tests {
     fn who_was_fenced_is_outlived_even_if_it_went_on_by_itself_afterwards() {
         assert_eq!(outlived(hello("a1", None), hello("b1", Some((ONE, "a1")))), (true, false));
         assert_eq!(outlived(hello("a2", None), hello("b1", Some((ONE, "a1")))), (true, false));
+    }
+
+    #[test]
+    fn who_was_off_itself_has_only_outlived_what_ended_before_that() {
+        let rebooted = |ended| Hello { boot: "b2".parse().unwrap(), ..hello("b1", ended) };
+        assert_eq!(outlived(hello("a2", None), rebooted(Some((ONE, "a1")))), (false, false));
+        assert_eq!(outlived(hello("a1", None), rebooted(Some((ONE, "a1")))), (true, false));
     }
 
     #[test]
