@@ -7,6 +7,7 @@
 use super::{Action, Node, Now, survivor};
 use crate::mutant::{self, Mutant};
 use crate::state::State;
+use crate::state::work::Assignments;
 use belay_config::Validated;
 use belay_proto::entry::{ENTRY_VERSION, Entry, Member, View, What};
 use belay_proto::history::Severity;
@@ -279,6 +280,7 @@ impl Node {
 
     fn take_over(&mut self, now: Now, state: State, json: String) {
         self.state = state;
+        self.assigned.iter_mut().for_each(Assignments::of_another_state);
         // Whoever is in the last view without having seen it has never set its clock by the cluster's, and would be trusted
         // with its calendar. Anybody else's counts only when nobody goes on, as after a power cut: then the clock would
         // stand still for as long as that lasted.

@@ -6,25 +6,10 @@
 
 use super::State;
 use super::history::{Cause, event};
-use super::service::{Phase, Rival, ServiceRecord};
+use super::service::{MigrationStage, Phase, Rival, ServiceRecord};
 use crate::mutant::{self, Mutant};
 use belay_proto::history::{EventKind, HistoryEvent, Severity};
 use belay_proto::{Code, NodeId, ServiceName};
-use serde::{Deserialize, Serialize};
-
-/// How far a migration is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum MigrationStage {
-    /// The source is moving it.
-    Moving,
-    /// The call ended; both ends are asked what they have.
-    Looking {
-        /// Whether it runs at the source.
-        source: Option<bool>,
-        /// Whether it runs at the target.
-        target: Option<bool>,
-    },
-}
 
 impl State {
     /// The migration call returned.
@@ -137,7 +122,7 @@ impl State {
     pub(crate) fn migrations_after_view(&mut self) {
         let cut_off: Vec<ServiceName> = self
             .services
-            .iter()
+            .restless()
             .filter(|(_, record)| match record.phase {
                 Phase::Migrating { from, stage: MigrationStage::Moving, .. } => {
                     !self.nodes.get(&from).is_some_and(super::member::NodeRecord::in_view)
