@@ -99,6 +99,7 @@ impl RingOfOne {
                 progress,
                 quorate_round,
                 promised: state.term(),
+                outlived: None,
                 software: "benchmark".into(),
             };
             Event::RingMessage { from: node, message: RingMessage::Hello(hello) }

@@ -162,6 +162,8 @@ mutants! {
     FormerTermCounts,
     /// A member that knows of no configuration is quorate with whoever is there.
     BlankMemberIsQuorate,
+    /// Of two hosts that were apart the one that was quorate more often wins, though the other one had it fenced.
+    FencedHostWins,
     /// With two nodes a start that an old state knows of goes on.
     OldStateStarts,
     /// What was proposed to a ring that is gone is not proposed again.

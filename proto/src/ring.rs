@@ -7,6 +7,7 @@ use crate::entry::Entry;
 use crate::ids::{BootId, Incarnation, Index, NodeId, Term};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Identifies the ring that members stand on, as corosync prints it: representative and sequence number.
@@ -118,8 +119,20 @@ pub struct Hello {
     /// The highest term that it has promised to help to open: the next one gets a higher number, whatever became of that.
     #[serde(default)]
     pub promised: Term,
+    /// With `two_node`: whom its state has outlived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outlived: Option<Outlived>,
     /// The version of its software, for the history.
     pub software: String,
+}
+
+/// What tells which of two hosts that were apart has survived the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outlived {
+    /// The life of this host in which its state was last carried on.
+    pub life: BootId,
+    /// The lives of other hosts that are proven to have ended, if they have not been back since.
+    pub others: BTreeMap<NodeId, BootId>,
 }
 
 /// A piece of a state.

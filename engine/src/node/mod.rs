@@ -18,6 +18,7 @@
 mod commit;
 mod proposals;
 mod step;
+mod survivor;
 mod sync;
 #[cfg(test)]
 mod tests;

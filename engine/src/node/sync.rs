@@ -4,7 +4,7 @@
 //! Whoever is behind takes the winner's snapshot; what is delivered meanwhile waits. A round is named by its initiator's
 //! count, so that answers to an earlier one that arrive late are not mistaken for answers to this one.
 
-use super::{Action, Node, Now};
+use super::{Action, Node, Now, survivor};
 use crate::mutant::{self, Mutant};
 use crate::state::State;
 use crate::state::work::Assignments;
@@ -156,6 +156,7 @@ impl Node {
             progress: self.state.progress(),
             quorate_round: self.state.quorate_round(),
             promised: self.promised,
+            outlived: self.state.outlived(self.identity.node),
             software: self.identity.software.clone(),
         };
         self.actions.push(Action::Propose(RingMessage::Hello(hello)));
@@ -173,12 +174,13 @@ impl Node {
     }
 
     /// Everyone has spoken: the most advanced state wins; between equals the one most members have, then the one of the
-    /// lowest member.
+    /// lowest member. Of two hosts that were apart the one that has survived the other wins.
     fn winner(round: &Round) -> Option<(NodeId, Progress)> {
         let count = |progress: &Progress| round.hellos.values().filter(|h| h.progress == *progress).count();
         round
             .hellos
             .iter()
+            .filter(|(id, _)| !survivor::is_outlived(**id, &round.hellos))
             .max_by_key(|(id, h)| {
                 let progress = (h.progress.term, h.progress.index, count(&h.progress), std::cmp::Reverse(**id));
                 let youngest = mutant::is(Mutant::OldestStateWins);
@@ -278,10 +280,15 @@ impl Node {
 
     fn take_over(&mut self, now: Now, state: State, json: String) {
         self.state = state;
-        // Whoever missed something may never have set its clock by the cluster's, and yet be in its last view: then the
-        // others would trust its calendar.
-        self.anchor = (now.mono_ms, self.state.time());
         self.assigned.iter_mut().for_each(Assignments::of_another_state);
+        // Whoever is in the last view without having seen it has never set its clock by the cluster's, and would be trusted
+        // with its calendar. Anybody else's counts only when nobody goes on, as after a power cut: then the clock would
+        // stand still for as long as that lasted.
+        let (boot, incarnation) = (self.identity.boot.clone(), self.identity.incarnation);
+        let me = Member { node: self.identity.node, boot, incarnation, diverged: false };
+        if self.state.stays(&me) || self.state.time() > self.clock(now) {
+            self.anchor = (now.mono_ms, self.state.time());
+        }
         self.commit.taken_over();
         let (index, term) = (self.state.index(), self.state.term());
         let events = self.state.remembered().cloned().collect();

@@ -2,7 +2,7 @@
 
 use super::{Action, Event, History, Identity, Node, Now};
 use crate::state::State;
-use belay_proto::entry::{ENTRY_VERSION, Entry, GoneReason, Request, Seen, View, What};
+use belay_proto::entry::{ENTRY_VERSION, Entry, GoneReason, Member, Request, Seen, View, What};
 use belay_proto::ring::{Hello, RingId, RingMessage, RoundId, SnapshotPart};
 use belay_proto::{Code, Incarnation, Index, NodeId, OwnershipEpoch, RequestId, Term, Timestamp};
 use std::collections::VecDeque;
@@ -90,9 +90,13 @@ impl Fed {
 
     /// A peer joins whose history is the more advanced one.
     fn meets_a_peer_that_is_ahead(&mut self) -> Vec<Action> {
+        self.meets_a_peer_whose_last_view_had(Vec::new())
+    }
+
+    fn meets_a_peer_whose_last_view_had(&mut self, members: Vec<Member>) -> Vec<Action> {
         let mut ahead = self.node.state().clone();
         let round = RoundId { initiator: PEER, incarnation: Incarnation(1), serial: 1 };
-        let view = View { round, ring: ring(2), term: Term(0), members: Vec::new(), hosts: vec![PEER] };
+        let view = View { round, ring: ring(2), term: Term(0), members, hosts: vec![PEER] };
         for what in [What::View(view), What::Tick, What::Tick] {
             ahead.apply(&Entry { version: ENTRY_VERSION, from: PEER, time: Timestamp(2000), what });
         }
@@ -107,7 +111,16 @@ impl Fed {
         let (progress, quorate_round) = (ahead.progress(), ahead.quorate_round());
         let software = String::new();
         let promised = ahead.term();
-        let hello = Hello { round, boot, incarnation: Incarnation(1), progress, quorate_round, promised, software };
+        let hello = Hello {
+            round,
+            boot,
+            incarnation: Incarnation(1),
+            progress,
+            quorate_round,
+            promised,
+            outlived: None,
+            software,
+        };
         self.hear(PEER, RingMessage::Hello(hello));
         let part = SnapshotPart { round, part: 0, parts: 1, data: ahead.snapshot() };
         self.hear(PEER, RingMessage::Snapshot(part))
@@ -128,8 +141,16 @@ fn met_a_peer_that_promised(term: u64, promises: bool) -> (Fed, Vec<Action>) {
     fed.deliver();
     let (boot, software) = ("other".parse().unwrap(), String::new());
     let (progress, quorate_round) = (fed.node.state().progress(), fed.node.state().quorate_round());
-    let hello =
-        Hello { round, boot, incarnation: Incarnation(1), progress, quorate_round, promised: Term(term), software };
+    let hello = Hello {
+        round,
+        boot,
+        incarnation: Incarnation(1),
+        progress,
+        quorate_round,
+        promised: Term(term),
+        outlived: None,
+        software,
+    };
     let actions = fed.hear(PEER, RingMessage::Hello(hello));
     (fed, actions)
 }
@@ -292,4 +313,30 @@ fn whoever_has_yet_to_hear_that_a_vm_went_also_hears_that_it_is_back() {
     let moved = Seen::Gone { why: GoneReason::Migrated };
     assert_eq!(told_later(Some(moved.clone())), [moved, Seen::Running]);
     assert_eq!(told_later(None), [], "an inventory tells it");
+}
+
+#[test]
+fn who_missed_the_last_view_sets_its_clock_by_it_only_if_that_had_it() {
+    let now = Now { mono_ms: 0, wall: Timestamp(1000) };
+    let calendar = Timestamp(5_000_000);
+    let me = Member { node: ME, boot: "boot".parse().unwrap(), incarnation: Incarnation(1), diverged: false };
+    for (members, clock) in [(vec![me], Timestamp(2000)), (Vec::new(), calendar)] {
+        let mut fed = Fed::quorate();
+        fed.node.anchor = (0, calendar);
+        fed.meets_a_peer_whose_last_view_had(members);
+        assert_eq!(fed.node.clock(now), clock);
+    }
+}
+
+#[test]
+fn executors_may_act_when_they_have_the_list_of_the_present_term_and_not_before() {
+    let mut fed = Fed::quorate();
+    fed.persists = false;
+    fed.step(Event::RingView { ring: ring(2), members: vec![ME], hosts: vec![ME] });
+    fed.step(Event::RingQuorum { ring: ring(2), quorate: true });
+    let told = |actions: &[Action]| actions.contains(&Action::Quorate(true));
+    let actions = fed.deliver();
+    assert!(fed.node.quorate() && !told(&actions), "the view is not on disk, and so there is no list: {actions:?}");
+    fed.step(Event::Persisted { history: fed.node.history(), index: fed.node.state().index() });
+    assert!(told(&fed.deliver()));
 }

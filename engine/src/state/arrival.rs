@@ -8,6 +8,7 @@ use crate::mutant::{self, Mutant};
 use belay_proto::NodeId;
 use belay_proto::entry::Member;
 use belay_proto::history::{EventKind, Severity};
+use belay_proto::ring::Outlived;
 
 impl State {
     /// The host's record; a configured host always has one.
@@ -27,6 +28,14 @@ impl State {
         self.config.as_ref().map_or_else(|| format!("node {id}"), |config| config.node_name(id))
     }
 
+    /// With `two_node`: which hosts this state has seen the end of, for the round in which they meet again.
+    pub(crate) fn outlived(&self, me: NodeId) -> Option<Outlived> {
+        self.config.as_ref().filter(|config| config.two_node)?;
+        let life = self.nodes.get(&me)?.boot.clone()?;
+        let ended = self.nodes.iter().filter(|(id, record)| record.ended && **id != me);
+        Some(Outlived { life, others: ended.filter_map(|(id, record)| Some((*id, record.boot.clone()?))).collect() })
+    }
+
     /// Whether a member of the new view was in the last one, in the same life of its daemon.
     pub(crate) fn stays(&self, member: &Member) -> bool {
         let record = self.nodes.get(&member.node);
@@ -44,6 +53,7 @@ impl State {
         let same_boot = former.as_ref() == Some(&member.boot) && !mutant::is(Mutant::SameBootIsNewBoot);
         let was = record.standing.clone();
         let known = former.is_some();
+        record.ended = false;
         record.incarnation = Some(member.incarnation);
         record.standing = Standing::Online;
         record.since = time;

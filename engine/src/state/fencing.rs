@@ -214,6 +214,7 @@ impl State {
         let time = self.time;
         let record = self.nodes.entry(node).or_insert_with(|| NodeRecord::new(time));
         record.standing = Standing::Down(proof.clone());
+        record.ended = true;
         record.since = time;
         record.ready = false;
         record.unverified = false;

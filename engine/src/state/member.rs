@@ -18,6 +18,9 @@ pub struct NodeRecord {
     pub since: Timestamp,
     /// The last life of the host that was in a view.
     pub boot: Option<BootId>,
+    /// That life is proven to have ended, and no other one has been in a view since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
     /// The last life of its daemon that was in a view.
     pub incarnation: Option<Incarnation>,
     /// Whether its hypervisor has said what runs there since its daemon came into the view. Until then nothing is
@@ -109,6 +112,7 @@ impl NodeRecord {
             standing: Standing::Unknown,
             since: time,
             boot: None,
+            ended: false,
             incarnation: None,
             ready: false,
             unverified: false,

@@ -60,6 +60,8 @@ impl State {
     fn started(&mut self, name: &ServiceName, record: &mut ServiceRecord, owner: NodeId) {
         let avoided = record.search.avoid == Some(owner);
         record.search = super::service::Search::default();
+        // Its hypervisor has one of that name at most: what may have been left there is this one.
+        record.suspects.remove(&owner);
         // A copy that was seen elsewhere meanwhile is the second one: the owner's lives.
         for rival in record.rivals.values_mut() {
             *rival = Rival::BeingStopped;

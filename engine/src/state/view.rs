@@ -3,7 +3,7 @@
 use super::State;
 use super::history::{Cause, event, node_event};
 use super::member::Standing;
-use super::service::{AfterStop, Phase, ServiceRecord, Wanted};
+use super::service::{AfterStop, Phase, Wanted};
 use crate::mutant::{self, Mutant};
 use belay_proto::entry::View;
 use belay_proto::history::{EventKind, Severity};

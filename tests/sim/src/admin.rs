@@ -10,6 +10,8 @@ use belay_proto::{Index, NodeId, RequestId, ServiceName};
 
 /// How long answers are kept, by the cluster's clock.
 const KEPT_MS: u64 = 3_600_000;
+/// How many answers it keeps.
+const KEPT_MAX: usize = 1000;
 
 impl Sim {
     /// Asks through a host. Asking again with the same id, through any host, must change nothing.
@@ -51,6 +53,7 @@ impl Sim {
         let state = self.daemon(host).map(|daemon| daemon.node.state());
         let (cluster_now, index) = state.map_or((0, Index(0)), |state| (state.time().0, state.index()));
         let (now, two_node) = (self.now, self.shape.two_node);
+        let newest = self.newest_answers();
         let Some(asked) = self.truth.requests.get_mut(&id) else { return };
         asked.at.retain(|at| *at != host);
         if !of_cluster {
@@ -59,7 +62,7 @@ impl Sim {
             return;
         }
         asked.refused = false;
-        let forgotten = cluster_now.saturating_sub(asked.cluster_ms) >= KEPT_MS;
+        let forgotten = cluster_now.saturating_sub(asked.cluster_ms) >= KEPT_MS || asked.answered_index < newest;
         match &asked.answer {
             None => {
                 (asked.answer, asked.answered_ms) = (Some(verdict), now);
@@ -81,8 +84,10 @@ impl Sim {
         let Some(state) = self.daemon(host).map(|daemon| daemon.node.state()) else { return };
         // The clock of the cluster may have jumped with the calendar of a host that joined.
         // A member that is behind will hear of it; the others have gone on.
+        let newest = self.newest_answers();
         let kept = |asked: &Asked| {
-            state.index() >= asked.answered_index && state.time().0.saturating_sub(asked.cluster_ms) < KEPT_MS
+            let recent = state.time().0.saturating_sub(asked.cluster_ms) < KEPT_MS && asked.answered_index >= newest;
+            state.index() >= asked.answered_index && recent
         };
         let lost = self.truth.requests.iter().find(|(id, asked)| {
             asked.answer.is_some()
@@ -93,6 +98,15 @@ impl Sim {
         if let Some(what) = lost.or_else(|| self.remembers_modes(host, state)) {
             self.violated("S5", what);
         }
+    }
+
+    /// From which entry on answers must be remembered. Of many only the newest are kept, by when they were asked; of those
+    /// that were answered last, half as many are surely among them.
+    fn newest_answers(&self) -> Index {
+        let answers = self.truth.requests.values().filter(|asked| asked.answer.is_some());
+        let mut given: Vec<Index> = answers.map(|asked| asked.answered_index).collect();
+        given.sort_unstable_by_key(|index| std::cmp::Reverse(*index));
+        given.get(KEPT_MAX / 2).copied().filter(|_| given.len() > KEPT_MAX).unwrap_or_default()
     }
 
     /// An administrator asks for something or other.

@@ -55,16 +55,27 @@ impl State {
         Some(Verdicts { service: name.clone(), hosts, place: self.place(name, record, &board) })
     }
 
-    /// What on a host keeps a service from it, for a request that names that host.
+    /// What on a host keeps a service from it, for a request that names that host. A host that has not said yet what runs
+    /// there has nothing that could be counted.
     #[must_use]
     pub fn no_room_on(&self, name: &ServiceName, record: &ServiceRecord, node: NodeId) -> Option<(Obstacle, String)> {
+        self.against(name, record, node).filter(|(what, _)| what.is_about_room())
+    }
+
+    /// What speaks against a host first, for a request that names that host.
+    pub(crate) fn against(
+        &self,
+        name: &ServiceName,
+        record: &ServiceRecord,
+        node: NodeId,
+    ) -> Option<(Obstacle, String)> {
         let vm = self.vm(name)?;
         let mut board = self.board();
         // A record that is being changed is not among the services, and so not on the board.
         if self.services.contains_key(name) {
             board.remove(&self.rules, name, Some(vm), record);
         }
-        let what = self.obstacle(name, record, vm, node, &board).filter(|what| what.is_about_room())?;
+        let what = self.obstacle(name, record, vm, node, &board)?;
         Some((what, self.in_words(name, node, what)))
     }
 

@@ -4,6 +4,7 @@ use super::super::State;
 use super::super::history::Cause;
 use super::super::member::NodeRecord;
 use super::super::placement::Place;
+use super::super::placement::choice::Obstacle;
 use super::super::service::{AfterStop, Phase, Search, ServiceRecord, Wanted};
 use super::{Refusal, Taken};
 use belay_proto::{Code, NodeId, ServiceName};
@@ -102,7 +103,7 @@ impl State {
                 Err((Code::Again, "the members are being asked where it is".into()))
             }
             Phase::Started { owner } => {
-                self.refuse_without_room(name, record, to).map_err(|(_, reason)| (Code::Depend, reason))?;
+                self.refuse_unfit(name, record, to)?;
                 self.ask_move(name, record, owner, to);
                 Ok(Taken::UnderWay)
             }
@@ -113,6 +114,15 @@ impl State {
             Phase::Stopped { .. } | Phase::Disabled | Phase::Failed { .. } => {
                 Err((Code::Failure, format!("it does not run; to start it on {called}, enable it there")))
             }
+        }
+    }
+
+    /// A host that has not said yet what it runs may have no room, whatever is known of it: it is asked again in a moment.
+    fn refuse_unfit(&self, name: &ServiceName, record: &ServiceRecord, to: NodeId) -> Result<(), Refusal> {
+        match self.against(name, record, to) {
+            Some((Obstacle::NotReady, reason)) => Err((Code::Again, reason)),
+            Some((what, reason)) if what.is_about_room() => Err((Code::Depend, reason)),
+            _ => Ok(()),
         }
     }
 }
