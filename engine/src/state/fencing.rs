@@ -249,6 +249,17 @@ impl State {
 
     /// An attempt ended.
     pub(crate) fn apply_fence_outcome(&mut self, from: NodeId, node: NodeId, number: u32, outcome: &FenceOutcome) {
+        let failure = match outcome {
+            FenceOutcome::SwitchedOn => None,
+            FenceOutcome::StaysOff { reason } => Some(reason.as_str()),
+            FenceOutcome::Confirmed { .. } | FenceOutcome::Failed { .. } => {
+                return self.fencing_ended(from, node, number, outcome);
+            }
+        };
+        self.switching_on_ended(from, node, number, failure);
+    }
+
+    fn fencing_ended(&mut self, from: NodeId, node: NodeId, number: u32, outcome: &FenceOutcome) {
         let Some(victim) = self.victims.get(&node) else { return };
         let tried = self.nodes.get(&node).map_or(0, |record| record.fence_attempts);
         let earlier = number < victim.first_attempt && !mutant::is(Mutant::LateFenceOutcomeProves);
@@ -258,10 +269,12 @@ impl State {
         let cause = victim.cause;
         let (name, by) = (self.node_name(node), self.node_name(from));
         match outcome {
-            FenceOutcome::Confirmed { method } => {
-                let text = format!("{name} is fenced: {by} confirmed it by method {method}");
+            FenceOutcome::Confirmed { method, switch_on } => {
+                let took = self.time.since(victim.since);
+                let text = format!("{name} is fenced: {by} confirmed it by method {method}, {took} after it was lost");
                 let id = self.note(node_event(EventKind::Fence, Severity::Notice, node, text), cause);
                 self.stand_down(node, FencedProof::confirmed(id), "was fenced");
+                self.owe_switch_on(node, from, method, switch_on, id);
             }
             FenceOutcome::Failed { reason } => {
                 if victim.attempt.as_ref().map(|attempt| attempt.number) != Some(number) {
@@ -278,10 +291,11 @@ impl State {
                     victim.cause = Some(id);
                 }
             }
+            FenceOutcome::SwitchedOn | FenceOutcome::StaysOff { .. } => {}
         }
     }
 
-    /// An absent host is proven to run nothing.
+    /// An absent host is proven to run nothing. Whoever vouches for it has it off as it is, so it is not switched on.
     pub(super) fn stand_down(&mut self, node: NodeId, proof: FencedProof, words: &str) {
         self.victims.remove(&node);
         let time = self.time;
@@ -290,6 +304,7 @@ impl State {
         record.since = time;
         record.ready = false;
         record.unverified = false;
+        record.switch_on = None;
         record.last_event = Some(proof.event);
         self.release(node, proof, words);
     }

@@ -4,6 +4,7 @@ use super::State;
 use super::fencing::FencedProof;
 use super::history::node_event;
 use super::mode::Drain;
+use super::switch_on::SwitchOn;
 use crate::mutant::{self, Mutant};
 use belay_proto::entry::{DomainName, Member};
 use belay_proto::history::{EventId, EventKind, Severity};
@@ -38,6 +39,9 @@ pub struct NodeRecord {
     /// How many times its fencing was attempted, over all its losses: attempt numbers are never used twice, so a late
     /// report of an earlier loss cannot pass for a proof of this one.
     pub fence_attempts: u32,
+    /// The second half of a power cycle, while it is off because it was fenced.
+    #[serde(default)]
+    pub switch_on: Option<SwitchOn>,
     /// What it is used for.
     #[serde(default)]
     pub mode: NodeMode,
@@ -98,6 +102,7 @@ impl NodeRecord {
             running: BTreeSet::new(),
             left_behind: BTreeSet::new(),
             fence_attempts: 0,
+            switch_on: None,
             mode: NodeMode::Active,
             mode_reason: String::new(),
             mode_event: None,

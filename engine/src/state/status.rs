@@ -54,7 +54,7 @@ impl State {
         }
         match &record.standing {
             Standing::Online if !record.ready => "its hypervisor has not answered yet".into(),
-            Standing::Down(proof) => proof.words().into(),
+            Standing::Down(proof) => self.switch_on_words(id).unwrap_or_else(|| proof.words().into()),
             Standing::Left { stopped: true } | Standing::Leaving { stopped: true } => "left, its VMs stopped".into(),
             Standing::Left { stopped: false } | Standing::Leaving { stopped: false } => {
                 "left, its VMs running without supervision".into()
@@ -95,6 +95,7 @@ impl State {
                 alarms.push(format!("fencing {name} failed {} times: {failure}", victim.failures));
             }
         }
+        alarms.extend(self.switch_on_alarms());
         for (name, record) in &self.services {
             if record.ended == Some(GoneReason::Migrated) && record.sought.is_empty() {
                 alarms.push(format!("{name} {}", record.waiting.as_deref().unwrap_or("was migrated to no member")));

@@ -170,6 +170,7 @@ impl Sim {
                 return false;
             }
             self.ask_again();
+            self.persons_switch_on();
             match self.amiss() {
                 None => calm += 1,
                 Some(what) if self.now > until => {

@@ -42,13 +42,16 @@ async fn attempt(
     if let Purpose::Fence { method, device } = &run.purpose {
         tracing::info!(belay_node = %victim, attempt = run.attempt, %method, %device, agent = %name, "fencing {victim} with {name}");
     }
+    if let Purpose::SwitchOn { device } = &run.purpose {
+        tracing::info!(belay_node = %victim, attempt = run.attempt, %device, agent = %name, "switching {victim} on with {name}");
+    }
     let begun = Instant::now();
     let input = input_text(&run.arguments);
     let (ended, captured) = program::run(&agent, input, run.within, settings.kill_grace, cancelled).await?;
     let output = Mask::new(&run.arguments).apply(&captured);
-    if let Purpose::Fence { method, device } = &run.purpose {
+    if let Purpose::Fence { device, .. } | Purpose::SwitchOn { device } = &run.purpose {
         tracing::info!(
-            belay_node = %victim, attempt = run.attempt, %method, %device, agent = %name, result = %ended,
+            belay_node = %victim, attempt = run.attempt, %device, agent = %name, result = %ended,
             took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX), discarded = captured.discarded(),
             output = %output, "{name} for {victim}: {ended}"
         );
