@@ -16,10 +16,7 @@ use std::time::Duration;
 enum Victim {
     Running(Box<Attempt>),
     SwitchingOn(Box<SwitchingOn>),
-    Done {
-        attempt: u32,
-        outcome: FenceOutcome,
-    },
+    Done { attempt: u32, outcome: FenceOutcome },
 }
 
 /// Whom an attempt is about.

@@ -76,8 +76,7 @@ impl SwitchingOn {
                     let arguments = with_action(&arguments, cycle::ON);
                     let within = desk.settings.time_limit + input::told_to_wait(&arguments);
                     let purpose = Purpose::SwitchOn { device: device.fence_device.clone() };
-                    self.run =
-                        Some(desk.run(About::from(&self.work), &fence_device.agent, arguments, within, purpose));
+                    self.run = Some(desk.run(About::from(&self.work), &fence_device.agent, arguments, within, purpose));
                     return None;
                 }
                 Err(error) => self.failed(&error.to_string()),

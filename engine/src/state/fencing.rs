@@ -7,6 +7,7 @@
 use super::State;
 use super::history::{Cause, node_event};
 use super::member::{NodeRecord, Standing};
+use super::migration::LostEnd;
 use super::service::{Phase, ServiceRecord, Wanted};
 use crate::mutant::{self, Mutant};
 use belay_proto::entry::FenceOutcome;
@@ -52,6 +53,16 @@ impl FencedProof {
 
     fn clean_start(event: EventId) -> Self {
         Self { how: How::CleanStart, event }
+    }
+
+    /// What befell the host, after "which".
+    pub(super) fn verb(&self) -> &'static str {
+        match self.how {
+            How::Confirmed => "was fenced",
+            How::Acknowledged => "an administrator vouched to be off",
+            How::NewBoot => "was restarted",
+            How::CleanStart => "is taken to be off",
+        }
     }
 
     /// A few words for the status.
@@ -235,7 +246,12 @@ impl State {
             let record = self.nodes.entry(node).or_insert_with(|| NodeRecord::new(time));
             record.fence_attempts += 1;
             let number = record.fence_attempts;
-            let text = format!("{} fences {name} (attempt {})", self.node_name(by), number - victim.first_attempt + 1);
+            let text = format!(
+                "{} fences {name} (attempt {}): {}",
+                self.node_name(by),
+                number - victim.first_attempt + 1,
+                self.methods_words(node)
+            );
             let id = self.note(node_event(EventKind::Fence, Severity::Warning, node, text), victim.cause);
             victim.no_method = false;
             victim.cause = Some(id);
@@ -245,6 +261,41 @@ impl State {
             }
         }
         self.victims.insert(node, victim);
+    }
+
+    /// The methods in order, with their devices: what somebody who looks for the broken one has to know.
+    fn methods_words(&self, node: NodeId) -> String {
+        let methods = self.config.as_ref().and_then(|config| config.nodes.get(&node)).map(|node| &node.methods);
+        let words = methods.into_iter().flatten().map(|method| {
+            let devices: Vec<&str> = method.devices.iter().map(|device| device.fence_device.as_str()).collect();
+            format!("method {} ({})", method.name, devices.join(", "))
+        });
+        words.collect::<Vec<_>>().join(", then ")
+    }
+
+    /// How far the fencing of a host is, and what a person can do about it.
+    pub(super) fn victim_words(&self, node: NodeId) -> Option<String> {
+        let victim = self.victims.get(&node)?;
+        let name = self.node_name(node);
+        let vouch = format!("make sure that it is off, then: belay ack-fence {name}");
+        if victim.no_method {
+            return Some(format!("no fence method; {vouch}"));
+        }
+        let number = |attempt: &Attempt| attempt.number.saturating_sub(victim.first_attempt) + 1;
+        Some(match (&victim.attempt, &victim.last_failure) {
+            _ if self.disarmed.is_some() => "not fenced while the cluster is disarmed".to_owned(),
+            (Some(attempt), None) => format!("being fenced by {}", self.node_name(attempt.by)),
+            (Some(attempt), Some(failure)) => format!(
+                "being fenced by {} (attempt {}); fencing failed {} times: {failure}; to end it by hand, {vouch}",
+                self.node_name(attempt.by),
+                number(attempt),
+                victim.failures
+            ),
+            (None, Some(failure)) => {
+                format!("fencing failed {} times: {failure}; to end it by hand, {vouch}", victim.failures)
+            }
+            (None, None) => format!("to be fenced in {}", victim.not_before.since(self.time)),
+        })
     }
 
     /// An attempt ended.
@@ -322,13 +373,12 @@ impl State {
         };
         let of_it = self.services.iter().filter(|(_, record)| concerned(record));
         let names: Vec<ServiceName> = of_it.map(|(name, _)| name.clone()).collect();
-        let text = format!("ran on {}, which {words}", self.node_name(node));
         for name in names {
             self.with_service(&name, |state, record| {
                 record.rivals.remove(&node);
                 record.suspects.remove(&node);
                 state.not_found_on(&name, record, node);
-                state.release_service(&name, record, node, &proof, &text);
+                state.release_service(&name, record, node, &proof, words);
             });
         }
     }
@@ -339,7 +389,7 @@ impl State {
         record: &mut ServiceRecord,
         node: NodeId,
         proof: &FencedProof,
-        text: &str,
+        words: &str,
     ) {
         let cause = Cause::Event(proof.event);
         if record.phase.owner() == Some(node) && mutant::is(Mutant::QueueDiesWithOwner) {
@@ -349,11 +399,8 @@ impl State {
             // It was gone from there before, and where it is now is not proven by this.
             Phase::Started { .. } if record.ended.is_some() => {}
             Phase::Starting { owner } | Phase::Started { owner } if owner == node => {
-                record.search = super::service::Search { avoid: record.search.avoid, ..Default::default() };
-                let wanted = self.wanted_after_loss(proof.how == How::Acknowledged);
-                record.epoch = record.epoch.next();
-                self.enter(name, record, Phase::Stopped { wanted }, Severity::Warning, text.to_owned(), cause);
-                record.waiting = self.disarmed_reason().filter(|_| wanted == Wanted::WhenArmed);
+                let text = format!("ran on {}, which {words}", self.node_name(node));
+                self.lost_with_host(name, record, proof, text);
             }
             Phase::Stopping { owner, then } if owner == node => {
                 record.epoch = record.epoch.next();
@@ -362,9 +409,27 @@ impl State {
             // It was off, but it is there again, and the migration may have reached it since: it has to be asked.
             Phase::Migrating { to, .. } if to == node && proof.how == How::NewBoot => {}
             Phase::Migrating { from, to, stage } if from == node || to == node => {
+                record.lose_end(LostEnd { node, proof: proof.clone(), words: words.to_owned() }, from);
                 self.migration_end_known(name, record, (from, to), stage, node, false);
             }
             _ => {}
         }
+    }
+
+    /// A service was lost with its host, which is proven to run nothing: it is to be started elsewhere, whatever its policy
+    /// for deaths of its own says.
+    pub(super) fn lost_with_host(
+        &mut self,
+        name: &ServiceName,
+        record: &mut ServiceRecord,
+        proof: &FencedProof,
+        text: String,
+    ) {
+        record.search = super::service::Search { avoid: record.search.avoid, ..Default::default() };
+        let wanted = self.wanted_after_loss(proof.how == How::Acknowledged);
+        record.epoch = record.epoch.next();
+        let cause = Cause::Event(proof.event);
+        self.enter(name, record, Phase::Stopped { wanted }, Severity::Warning, text, cause);
+        record.waiting = self.disarmed_reason().filter(|_| wanted == Wanted::WhenArmed);
     }
 }

@@ -5,6 +5,7 @@
 
 use super::State;
 use super::history::{Cause, event};
+use super::migration::LostEnd;
 pub use super::migration::MigrationStage;
 use super::moves::Moves;
 use crate::mutant::{self, Mutant};
@@ -186,6 +187,10 @@ pub struct ServiceRecord {
     /// Hosts where a copy may have been left behind by a stop that failed. It is started nowhere else until each has
     /// said that it is not there.
     pub suspects: BTreeSet<NodeId>,
+    /// The end of its migration that is gone and proven to run nothing. If it turns out that it runs at the other end
+    /// neither, it was lost with this one.
+    #[serde(default)]
+    pub lost_end: Option<LostEnd>,
     /// Why it does not run although it should.
     pub waiting: Option<String>,
     /// What its hypervisor reports: paused, an I/O error, not answering.
@@ -235,6 +240,7 @@ impl ServiceRecord {
             queue: Vec::new(),
             rivals: BTreeMap::new(),
             suspects: BTreeSet::new(),
+            lost_end: None,
             waiting: None,
             trouble: None,
             died_frozen: false,
@@ -247,6 +253,13 @@ impl ServiceRecord {
             waits_turn: false,
             drawn_to: BTreeSet::new(),
             chain: Vec::new(),
+        }
+    }
+
+    /// An end of its migration is gone. That of the source counts more: it ran there.
+    pub(super) fn lose_end(&mut self, lost: LostEnd, source: NodeId) {
+        if self.lost_end.is_none() || lost.node == source {
+            self.lost_end = Some(lost);
         }
     }
 
@@ -294,6 +307,8 @@ impl State {
     ) {
         let kept = mutant::is(Mutant::StartWithoutNewEpoch) && matches!(phase, Phase::Starting { .. });
         record.epoch = if kept { record.epoch } else { record.epoch.next() };
+        // Whatever is decided, an earlier migration is over.
+        record.lost_end = None;
         self.enter(name, record, phase, Severity::Notice, text, cause);
     }
 

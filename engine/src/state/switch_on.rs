@@ -116,8 +116,7 @@ impl State {
 
     fn advance_switch_on(&mut self, node: NodeId) {
         let online = |record: &NodeRecord| record.standing == Standing::Online;
-        let members: Vec<NodeId> =
-            self.nodes.iter().filter(|(_, record)| online(record)).map(|(id, _)| *id).collect();
+        let members: Vec<NodeId> = self.nodes.iter().filter(|(_, record)| online(record)).map(|(id, _)| *id).collect();
         let Some(owed) = self.nodes.get(&node).and_then(|record| record.switch_on.as_ref()) else { return };
         match &owed.stage {
             Stage::Waits { not_before } if *not_before <= self.time => {}

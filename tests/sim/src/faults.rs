@@ -164,7 +164,7 @@ impl Sim {
         for host in self.ids() {
             let cares = |daemon: &crate::sim::Daemon| {
                 let state = daemon.node.state();
-                state.is_being_switched_on(host) || state.victims().any(|(victim, _)| victim == host)
+                state.is_being_switched_on(host) || state.victims().any(|(id, victim)| id == host && !victim.no_method)
             };
             let quorate = self.hosts.values().filter_map(|h| h.daemon.as_ref()).filter(|daemon| daemon.node.quorate());
             if !quorate.into_iter().any(cares) {

@@ -109,7 +109,7 @@ impl Sim {
         let may_act = self.may_act(host);
         let Some(fencer) = self.daemon_mut(host).map(|daemon| &mut daemon.fencer) else { return };
         fencer.runs.insert(run.id);
-        let (id, victim) = (run.id, run.victim);
+        let id = run.id;
         if run.needs_quorum && !may_act {
             return self.fence_after(host, 0, FenceEv::Ends { run: id, how: RunEnd::NotQuorate });
         }
@@ -131,7 +131,9 @@ impl Sim {
         let mut takes = self.rng.range(300, 2000);
         let fails = match self.rules.of_switching_on(victim, host) {
             // In a scenario hosts are back when the story says so.
-            None if self.shape.told.is_some() => return self.fence_after(host, takes, FenceEv::Ends { run: id, how: succeeded("") }),
+            None if self.shape.told.is_some() => {
+                return self.fence_after(host, takes, FenceEv::Ends { run: id, how: succeeded("") });
+            }
             None => self.rng.chance(self.odds.stays_off),
             Some(Course::Takes(ms)) => {
                 takes = ms;
