@@ -209,9 +209,11 @@ impl Attempt {
                 self.method_failed("", &DeviceError::None);
                 continue;
             }
-            let left = method.devices.get(self.device..).unwrap_or_default();
-            // All that switch it off have: those that only switch it on are the second half, as with a power cycle.
-            if self.device > 0 && left.iter().all(|device| self.only_switches_on(device)) {
+            let (done, left) = method.devices.split_at(self.device.min(method.devices.len()));
+            let only_on = |device: &Device| self.only_switches_on(device);
+            // All that switch it off have: those that only switch it on are the second half, as with a power cycle. Without
+            // one that switches off there is no proof.
+            if left.iter().all(only_on) && !done.iter().all(only_on) {
                 let rest = self.device..method.devices.len();
                 self.switch_on.extend(rest.filter_map(|place| u32::try_from(place).ok()));
                 let (method, switch_on) = (method.name.clone(), std::mem::take(&mut self.switch_on));
