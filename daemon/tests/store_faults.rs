@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 use belay_proto::entry::{ENTRY_VERSION, Entry, Request, What};
-use belay_proto::history::{EventId, EventKind, HistoryEvent, Severity};
+use belay_proto::history::{EventFilter, EventId, EventKind, HistoryEvent, Severity};
 use belay_proto::{Index, NodeId, Term, Timestamp};
 use belayd::store::{Health, HistoryFilter, Record, SnapshotSource, Store, StoreError, StoreHandle};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -123,7 +123,7 @@ fn a_writer_killed_at_any_moment_loses_nothing_it_acknowledged() {
         });
         assert!(found >= snapshot, "round {round}: snapshot {found} < {snapshot}");
         // The history goes with the entries: as far, and no gap.
-        let events = store.history(&HistoryFilter { service: None, last: 50 }).unwrap();
+        let events = store.history(&HistoryFilter { events: EventFilter::default(), last: 50 }).unwrap();
         let shown: Vec<_> = events.iter().map(|event| event.id.index.0).collect();
         assert_eq!(shown, (loaded.last().0.saturating_sub(50) + 1..=loaded.last().0).collect::<Vec<_>>());
     }
@@ -190,7 +190,7 @@ fn on_a_full_disk_nothing_is_acknowledged_and_once_there_is_room_the_same_store_
     assert!(error.to_string().contains("free some space"), "{error}");
     // It stays full: trying again fails the same way, does no harm, and reading still works.
     assert!(store.append(&[record(acknowledged + 1)]).is_err());
-    assert!(!store.history(&HistoryFilter { service: None, last: 5 }).unwrap().is_empty());
+    assert!(!store.history(&HistoryFilter { events: EventFilter::default(), last: 5 }).unwrap().is_empty());
     assert_eq!(store.last(), Index(acknowledged));
     disk.make_room();
     store.append(&[record(acknowledged + 1)]).unwrap();

@@ -3,7 +3,7 @@
 //! [`INTERFACE`]; these types are its rows.
 
 use crate::code::Code;
-use crate::history::HistoryEvent;
+use crate::history::{EventFilter, HistoryEvent};
 use crate::ids::{Index, NodeId, OwnershipEpoch, RequestId, ServiceName, Term};
 use crate::request::{NodeMode, Request};
 use crate::service::ServiceState;
@@ -218,9 +218,23 @@ pub struct EventsParameters {
     /// Only this service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceName>,
+    /// Only this member, and what was seen on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeId>,
+    /// Only what happened then or later, in cluster time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
     /// At most this many of the newest events that are already there; 100 if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<u32>,
+}
+
+impl EventsParameters {
+    /// What they say about the events that are wanted, now and later.
+    #[must_use]
+    pub fn filter(&self) -> EventFilter {
+        EventFilter { service: self.service.clone(), node: self.node, since: self.since }
+    }
 }
 
 /// What `Events` answers: with `more`, first what is there, then one reply for each new batch.

@@ -75,6 +75,27 @@ impl EventKind {
     }
 }
 
+/// Which events somebody wants; of what is not given, any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// Those about this service.
+    pub service: Option<ServiceName>,
+    /// Those about this member, or seen on it.
+    pub node: Option<NodeId>,
+    /// Those of this moment and later, in cluster time.
+    pub since: Option<Timestamp>,
+}
+
+impl EventFilter {
+    /// Whether an event is wanted.
+    #[must_use]
+    pub fn wants(&self, event: &HistoryEvent) -> bool {
+        (self.service.is_none() || event.service == self.service)
+            && (self.node.is_none() || event.node == self.node)
+            && self.since.is_none_or(|since| event.time >= since)
+    }
+}
+
 /// One thing that happened to the cluster, as every member recorded it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryEvent {

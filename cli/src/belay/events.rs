@@ -1,36 +1,44 @@
 //! `belay events`: the history, and with `--follow` what is added to it.
 
 use super::options::Events;
-use super::{ask, json, no_service, refused};
+use super::{ask, json, no_member, no_service, refused};
 use crate::client::{Client, ClientError};
 use crate::console::{Console, Trouble};
-use crate::names::service_meant;
+use crate::names::{member_meant, service_meant};
 use crate::submit::{Away, Patience};
 use crate::times::precise;
-use belay_proto::Span;
-use belay_proto::control::{ControlError, EventsParameters, EventsReply};
+use belay_proto::control::{ControlError, EventsParameters, EventsReply, Status};
 use belay_proto::history::{EventId, HistoryEvent, Severity};
+use belay_proto::{NodeId, Span};
 use jiff::tz::TimeZone;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 /// How many events a follower asks for after the daemon was away: more than happen in a restart.
 const MISSED_EVENTS_MAX: u32 = 10_000;
 
+/// What an event is about that is about no service and no host.
+const CLUSTER: &str = "cluster";
+
 pub(super) fn run(socket: &Path, options: &Events, console: &mut Console) -> Result<u8, Trouble> {
     let (mut client, status) = ask(socket, console)?;
     let service = options.service.as_deref().map(|text| service_meant(&status, text)).transpose();
     let service = service.map_err(|text| no_service(&text))?;
-    let mut parameters = EventsParameters { service, last: Some(options.last) };
+    let node = options.node.as_deref().map(|text| member_meant(&status, text).map(|member| member.id)).transpose();
+    let node = node.map_err(|text| no_member(&text))?;
+    let since = options.since.map(|span| status.time - span);
+    let mut parameters = EventsParameters { service, node, since, last: Some(options.last) };
+    let layout = Layout::new(options, &status);
     let patience = Some(crate::client::PATIENCE);
     if !options.follow {
         let reply: EventsReply = client.call("Events", &parameters, patience).map_err(refused)?;
-        show(&reply.events, options.json, &mut None, console)?;
+        show(&reply.events, &layout, &mut None, console)?;
         return Ok(0);
     }
     let mut seen = None;
     loop {
-        let Err(problem) = follow(&mut client, &parameters, options.json, &mut seen, console)?;
+        let Err(problem) = follow(&mut client, &parameters, &layout, &mut seen, console)?;
         client = reconnect(socket, problem, console)?;
         parameters.last = Some(MISSED_EVENTS_MAX);
     }
@@ -42,7 +50,7 @@ enum Never {}
 fn follow(
     client: &mut Client,
     parameters: &EventsParameters,
-    json: bool,
+    layout: &Layout,
     seen: &mut Option<EventId>,
     console: &mut Console,
 ) -> Result<Result<Never, ClientError>, Trouble> {
@@ -52,7 +60,7 @@ fn follow(
     let mut patience = Some(crate::client::PATIENCE);
     loop {
         match client.receive::<EventsReply>(patience) {
-            Ok((reply, _)) => show(&reply.events, json, seen, console)?,
+            Ok((reply, _)) => show(&reply.events, layout, seen, console)?,
             Err(problem) => return Ok(Err(problem)),
         }
         console.out.flush()?;
@@ -87,7 +95,7 @@ fn reconnect(socket: &Path, problem: ClientError, console: &mut Console) -> Resu
 /// Prints what was not printed yet.
 fn show(
     events: &[HistoryEvent],
-    as_json: bool,
+    layout: &Layout,
     seen: &mut Option<EventId>,
     console: &mut Console,
 ) -> Result<(), Trouble> {
@@ -96,19 +104,47 @@ fn show(
             continue;
         }
         *seen = Some(event.id);
-        let line = if as_json { json(event)? } else { line(event, console.colour, &console.zone) };
+        let line = if layout.json { json(event)? } else { layout.line(event, console.colour, &console.zone) };
         console.print(&line)?;
         console.print("\n")?;
     }
     Ok(())
 }
 
-fn line(event: &HistoryEvent, colour: bool, zone: &TimeZone) -> String {
-    let cause = event.cause.map(|cause| format!("  (after {cause})")).unwrap_or_default();
-    let text = paint(&event.text, event.severity, colour);
-    let severity = word(event.severity);
-    let id = event.id.to_string();
-    format!("{}  {id:>8}  {severity:8}  {:11}  {text}{cause}", precise(event.time, zone), event.kind.word())
+/// How events are written into lines.
+struct Layout {
+    json: bool,
+    causes: bool,
+    names: BTreeMap<NodeId, String>,
+    /// As wide as the longest name that events are about now; a longer one that comes later moves its line's text.
+    subject_width: usize,
+}
+
+impl Layout {
+    fn new(options: &Events, status: &Status) -> Self {
+        let members = status.members.iter().map(|member| member.name.as_str());
+        let subjects = status.services.iter().map(|service| service.name.as_str()).chain(members);
+        let subject_width = subjects.map(|name| name.chars().count()).max().unwrap_or(0).max(CLUSTER.len());
+        let names = status.members.iter().map(|member| (member.id, member.name.clone())).collect();
+        Self { json: options.json, causes: options.causes, names, subject_width }
+    }
+
+    fn line(&self, event: &HistoryEvent, colour: bool, zone: &TimeZone) -> String {
+        let subject = match (&event.service, event.node) {
+            (Some(service), _) => service.to_string(),
+            (None, Some(node)) => self.names.get(&node).cloned().unwrap_or_else(|| format!("node {node}")),
+            (None, None) => CLUSTER.to_owned(),
+        };
+        let width = self.subject_width;
+        let text = paint(&event.text, event.severity, colour);
+        let (time, severity) = (precise(event.time, zone), word(event.severity));
+        if !self.causes {
+            return format!("{time}  {severity:8}  {subject:width$}  {text}");
+        }
+        let cause = event.cause.map(|cause| format!("  (after {cause})")).unwrap_or_default();
+        let (id, kind) = (event.id.to_string(), event.kind.word());
+        format!("{time}  {id:>8}  {severity:8}  {kind:11}  {subject:width$}  {text}{cause}")
+    }
 }
 
 /// The word for how much an event wants attention.

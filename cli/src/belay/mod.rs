@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &[OsString], console: &mut Console) -> Result<u8, T
     match options.command {
         Command::Status { json } => status::run(&socket, json, console),
         Command::Events(events) => events::run(&socket, &events, console),
-        Command::Why { service, json } => why::run(&socket, &service, json, console),
+        Command::Why { what, json } => why::run(&socket, &what, json, console),
         Command::Maintenance(host) => maintenance::run(&socket, NodeMode::Maintenance, &host, console),
         Command::Standby(host) => maintenance::run(&socket, NodeMode::Standby, &host, console),
         Command::Disarm { span, reason } => disarm::disarm(&socket, span, &reason, console),

@@ -44,14 +44,16 @@ pub(super) enum Command {
     },
     /// List what happened, oldest first
     #[command(
-        after_help = "Examples:\n  belay events --last 20\n  belay events --service vm:web1\n  belay events --follow --json | my-alert"
+        after_help = "Examples:\n  belay events --since 10m\n  belay events --service vm:web1\n  belay events --node node2 --last 20\n  belay events --follow --json | my-alert"
     )]
     Events(Events),
-    /// Tell how a service came to be in its state, from the first cause on
-    #[command(after_help = "Example:\n  belay why vm:web1")]
+    /// Tell how a service or a host came to be in its state, from the first cause on
+    #[command(
+        after_help = "Examples:\n  belay why vm:web1     why is it where it is, and what keeps it from the other hosts?\n  belay why node2       why was it fenced, what does it wait for?"
+    )]
     Why {
-        /// The service (vm:web1, or web1 where only one kind has that name)
-        service: String,
+        /// The service (vm:web1, or web1 where only one kind has that name), or the host
+        what: String,
         /// As one JSON object, as the daemon gives it
         #[arg(long)]
         json: bool,
@@ -246,10 +248,19 @@ pub(super) struct Events {
     /// Only events about this service
     #[arg(long, short, value_name = "SERVICE")]
     pub(super) service: Option<String>,
+    /// Only events about this host, and what was seen on it
+    #[arg(long, value_name = "HOST")]
+    pub(super) node: Option<String>,
+    /// Only what happened within this time (90, 10m, 1h30m)
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    pub(super) since: Option<Span>,
     /// At most this many of the newest events
     #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]
     pub(super) last: u32,
-    /// One JSON object a line
+    /// With each event's number, kind and cause (the number of the event that led to it)
+    #[arg(long)]
+    pub(super) causes: bool,
+    /// One JSON object a line, with all there is to an event
     #[arg(long)]
     pub(super) json: bool,
 }

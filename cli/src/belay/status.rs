@@ -23,7 +23,7 @@ pub(super) fn run(socket: &Path, as_json: bool, console: &mut Console) -> Result
 
 /// The colours of a terminal.
 #[derive(Clone, Copy)]
-enum Paint {
+pub(super) enum Paint {
     Good,
     Attention,
     Bad,
@@ -115,7 +115,7 @@ fn members(out: &mut String, status: &Status, colour: bool) {
     }
 }
 
-fn member_word(member: &MemberStatus) -> (&'static str, Paint) {
+pub(super) fn member_word(member: &MemberStatus) -> (&'static str, Paint) {
     match member.state {
         MemberState::Online => ("online", Paint::Good),
         MemberState::Unknown => ("unknown", Paint::Attention),

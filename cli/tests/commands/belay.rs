@@ -3,7 +3,7 @@
 use crate::support::{Daemon, Script, World, alpha, binary, event, run, run_answering, said, verdict};
 use belay_proto::control::{HostVerdict, Phase, Status};
 use belay_proto::entry::Request;
-use belay_proto::history::{HistoryEvent, Severity};
+use belay_proto::history::{EventKind, HistoryEvent, Severity};
 use belay_proto::{Code, NodeId};
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -17,9 +17,9 @@ fn snapshot(name: &str, script: Script, line: &str) {
 
 fn history() -> Vec<HistoryEvent> {
     vec![
-        event(10, "vm:guest1 died on node1.example.com: its process died", None, Severity::Warning),
-        event(11, "vm:guest1 is recovered", Some(10), Severity::Notice),
-        event(12, "vm:guest1 cannot start: node3.example.com must be fenced first", Some(11), Severity::Error),
+        event(10, "died on node1.example.com: its process died", None, Severity::Warning),
+        event(11, "restarting on node1.example.com (restart 1 of 2 within 10m)", Some(10), Severity::Notice),
+        event(12, "cannot be started: node3.example.com must be fenced first", Some(11), Severity::Error),
     ]
 }
 
@@ -51,7 +51,41 @@ fn the_history_is_listed_oldest_first() {
     let mut script = Script::new(alpha());
     script.events = history();
     snapshot("belay_events", script.clone(), "belay events --service guest1");
-    snapshot("belay_events_json", script, "belay events --json");
+    snapshot("belay_events_causes", script.clone(), "belay events --causes");
+    snapshot("belay_events_json", script.clone(), "belay events --json");
+    script.events = fencing();
+    snapshot("belay_events_node", script.clone(), "belay events --node node3 --since 10m");
+    snapshot("belay_events_no_node", script, "belay events --node node9");
+}
+
+/// What becomes of a lost host, and something about the cluster and about a host that nobody configured.
+fn fencing() -> Vec<HistoryEvent> {
+    let about = |index, kind, severity, node: Option<u32>, text, cause| HistoryEvent {
+        kind,
+        node: node.map(NodeId),
+        service: None,
+        ..event(index, text, cause, severity)
+    };
+    vec![
+        about(20, EventKind::Quorum, Severity::Notice, None, "quorate with node1, node2 (ring 1.8, term 3)", None),
+        about(21, EventKind::Member, Severity::Warning, Some(3), "node3 is lost; its VMs may still run", Some(20)),
+        about(22, EventKind::Fence, Severity::Notice, Some(3), "node1 fences node3 (attempt 1)", Some(21)),
+        about(23, EventKind::Fence, Severity::Error, Some(3), "fencing of node3 failed: no answer", Some(22)),
+        about(24, EventKind::Member, Severity::Notice, Some(9), "a member that no one knows joined", None),
+    ]
+}
+
+#[test]
+fn a_host_is_explained_by_what_happened_to_it() {
+    let mut script = Script::new(alpha());
+    script.events = fencing();
+    snapshot("belay_why_host", script.clone(), "belay why node3");
+    let world = World::new(script.clone());
+    let said = run(world.socket(), 80, "belay why node3 --json");
+    let value: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((value["member"]["id"].as_u64(), value["events"].as_array().map(Vec::len)), (Some(3), Some(3)));
+    script.events.clear();
+    snapshot("belay_why_host_new", script, "belay why node1");
 }
 
 #[test]

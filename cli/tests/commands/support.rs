@@ -203,7 +203,11 @@ fn answer(
             })));
         }
         ControlQuery::Snapshot(answer) => drop(answer.send(script.snapshot.clone())),
-        ControlQuery::Events { answer, .. } => drop(answer.send((script.events.clone(), feed.subscribe()))),
+        ControlQuery::Events { parameters, answer } => {
+            let filter = parameters.filter();
+            let events = script.events.iter().filter(|event| filter.wants(event)).cloned().collect();
+            drop(answer.send((events, feed.subscribe())));
+        }
     }
 }
 

@@ -7,9 +7,8 @@ use super::message::{Call, CallError, error, reply};
 use super::methods::{Answer, Backend, answer};
 use super::peer::Peer;
 use super::settings::Settings;
-use belay_proto::ServiceName;
 use belay_proto::control::EventsReply;
-use belay_proto::history::HistoryEvent;
+use belay_proto::history::{EventFilter, HistoryEvent};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +95,7 @@ impl<'a> Connection<'a> {
             }
             match result {
                 Ok(Answer::Once(bytes)) => self.send(&bytes).await?,
-                Ok(Answer::Stream(feed, service)) => self.stream(feed, service.as_ref()).await?,
+                Ok(Answer::Stream(feed, filter)) => self.stream(feed, &filter).await?,
                 Err(problem) => self.send(&error(&problem)).await?,
             }
         }
@@ -159,7 +158,7 @@ impl<'a> Connection<'a> {
 
     /// Sends what is there, then every batch of what comes. A client that falls so far behind that the channel has
     /// forgotten what it should get next is told so and let go: it can ask for the history again.
-    async fn stream(&mut self, (events, mut feed): EventFeed, service: Option<&ServiceName>) -> Result<(), Ending> {
+    async fn stream(&mut self, (events, mut feed): EventFeed, filter: &EventFilter) -> Result<(), Ending> {
         self.send(&reply(&EventsReply { events }, true)).await?;
         loop {
             let first = tokio::select! {
@@ -175,7 +174,7 @@ impl<'a> Connection<'a> {
                     return Err(Ending::Stopping);
                 }
             };
-            match batch(first, &mut feed, service) {
+            match batch(first, &mut feed, filter) {
                 Some(events) if events.is_empty() => {}
                 Some(events) => self.send(&reply(&EventsReply { events }, true)).await?,
                 None => return self.fell_behind().await,
@@ -190,11 +189,11 @@ impl<'a> Connection<'a> {
     }
 }
 
-/// `first` and what is there behind it, as far as it is about the service; `None` if some of it is lost.
+/// `first` and what is there behind it, as far as it is wanted; `None` if some of it is lost.
 fn batch(
     first: Arc<HistoryEvent>,
     feed: &mut broadcast::Receiver<Arc<HistoryEvent>>,
-    service: Option<&ServiceName>,
+    filter: &EventFilter,
 ) -> Option<Vec<HistoryEvent>> {
     let mut events = vec![first];
     while events.len() < BATCH_EVENTS {
@@ -204,6 +203,5 @@ fn batch(
             Err(TryRecvError::Lagged(_)) => return None,
         }
     }
-    let wanted = |event: &Arc<HistoryEvent>| service.is_none() || event.service.as_ref() == service;
-    Some(events.into_iter().filter(wanted).map(|event| HistoryEvent::clone(&event)).collect())
+    Some(events.into_iter().filter(|event| filter.wants(event)).map(|event| HistoryEvent::clone(&event)).collect())
 }

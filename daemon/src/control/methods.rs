@@ -7,7 +7,8 @@ use belay_proto::control::{
     ControlError, EventsParameters, EventsReply, INTERFACE, INTERFACE_NAME, SnapshotReply, SubmitParameters,
     WhyParameters,
 };
-use belay_proto::{RequestId, ServiceName};
+use belay_proto::history::EventFilter;
+use belay_proto::{NodeId, RequestId, ServiceName, Timestamp};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -29,8 +30,8 @@ pub(super) struct Backend {
 pub(super) enum Answer {
     /// One reply, ready to be sent.
     Once(Vec<u8>),
-    /// A first reply, then one for each batch of new events about this service, or about anything.
-    Stream(EventFeed, Option<ServiceName>),
+    /// A first reply, then one for each batch of new events that are wanted.
+    Stream(EventFeed, EventFilter),
 }
 
 /// Answers a call. Dropped half-way when the caller goes away; a request that was handed on takes effect all the same.
@@ -108,12 +109,15 @@ impl Backend {
     }
 
     async fn events(&self, parameters: &Value, more: bool) -> Result<Answer, CallError> {
-        let service: Option<ServiceName> = field(parameters, "service")?;
+        field::<Option<ServiceName>>(parameters, "service")?;
+        field::<Option<NodeId>>(parameters, "node")?;
+        field::<Option<Timestamp>>(parameters, "since")?;
         let parameters: EventsParameters =
             if parameters.is_null() { EventsParameters::default() } else { all(parameters, "last")? };
+        let filter = parameters.filter();
         let feed = self.ask(|answer| ControlQuery::Events { parameters, answer }).await?;
         if more {
-            return Ok(Answer::Stream(feed, service));
+            return Ok(Answer::Stream(feed, filter));
         }
         Ok(Answer::Once(reply(&EventsReply { events: feed.0 }, false)))
     }

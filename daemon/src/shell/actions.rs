@@ -24,11 +24,12 @@ impl Shell {
                     continue;
                 }
                 // Entries go to the store together, but before a snapshot that replaces them.
-                Action::PersistSnapshot { history, index, term, json } => {
+                Action::PersistSnapshot { history, index, term, json, events } => {
                     self.persist(of, std::mem::take(&mut records));
                     let pending = self.store.put_snapshot(index, term, json, SnapshotSource::Peer);
                     self.since_snapshot = 0;
                     self.tell_when_written(pending, move |index| Event::Persisted { history, index });
+                    self.recorder.learn(events);
                 }
                 Action::Promise(term) => {
                     self.persist(of, std::mem::take(&mut records));

@@ -81,13 +81,14 @@ enum Write {
     Records(Vec<Record>),
     Snapshot { index: Index, term: Term, json: String, source: SnapshotSource },
     Promise(Term),
+    Events(Vec<HistoryEvent>),
 }
 
 impl Command {
     fn records(&self) -> &[Record] {
         match &self.write {
             Write::Records(records) => records,
-            Write::Snapshot { .. } | Write::Promise(_) => &[],
+            Write::Snapshot { .. } | Write::Promise(_) | Write::Events(_) => &[],
         }
     }
 }
@@ -122,6 +123,11 @@ impl StoreHandle {
     /// Queues a promise that no term up to this one is opened by this host again.
     pub fn promise(&self, term: Term) -> Pending {
         self.send(Write::Promise(term))
+    }
+
+    /// Queues events that a peer's state told of, for the history.
+    pub fn learn(&self, events: Vec<HistoryEvent>) -> Pending {
+        self.send(Write::Events(events))
     }
 
     /// Whether it can write, to be watched.
@@ -238,6 +244,10 @@ impl Writer {
             Some(Write::Promise(term)) => {
                 commands = 1;
                 self.store.promise(*term).map(|()| self.store.last())
+            }
+            Some(Write::Events(events)) => {
+                commands = 1;
+                self.store.learn(events).map(|()| self.store.last())
             }
             _ => self.store.append_all(self.waiting.iter().take(commands).flat_map(Command::records)),
         };

@@ -4,15 +4,15 @@ use super::WriteError;
 use super::error::StoreError;
 use super::row::{EVENT_COLUMNS, RawEvent, column, word};
 use belay_proto::ServiceName;
-use belay_proto::history::{EventId, HistoryEvent};
-use rusqlite::{Connection, Params, Transaction, params};
+use belay_proto::history::{EventFilter, EventId, HistoryEvent};
+use rusqlite::{Connection, Params, ToSql, Transaction, params, params_from_iter};
 use std::path::Path;
 
 /// Which events to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryFilter {
-    /// Only those about this service.
-    pub service: Option<ServiceName>,
+    /// Which ones.
+    pub events: EventFilter,
     /// At most this many, the newest.
     pub last: u32,
 }
@@ -47,12 +47,25 @@ pub(super) fn prune(tx: &Transaction<'_>, limit: u64) -> Result<(), WriteError> 
 
 /// The newest events that pass the filter, oldest first.
 pub(super) fn read(conn: &Connection, file: &Path, filter: &HistoryFilter) -> Result<Vec<HistoryEvent>, StoreError> {
-    let mut events = match &filter.service {
-        None => select(conn, file, "ORDER BY seq DESC LIMIT ?", [filter.last]),
-        Some(service) => {
-            select(conn, file, "WHERE service = ? ORDER BY seq DESC LIMIT ?", params![service.as_str(), filter.last])
-        }
-    }?;
+    let EventFilter { service, node, since } = &filter.events;
+    // A condition only for what is asked: the services' index is of no use to `? IS NULL OR service = ?`.
+    let mut conditions = vec!["TRUE"];
+    let mut values: Vec<Box<dyn ToSql>> = Vec::new();
+    if let Some(service) = service {
+        conditions.push("service = ?");
+        values.push(Box::new(service.as_str().to_owned()));
+    }
+    if let Some(node) = node {
+        conditions.push("node = ?");
+        values.push(Box::new(node.0));
+    }
+    if let Some(since) = since {
+        conditions.push("time_ms >= ?");
+        values.push(Box::new(i64::try_from(since.0).unwrap_or(i64::MAX)));
+    }
+    values.push(Box::new(filter.last));
+    let rest = format!("WHERE {} ORDER BY seq DESC LIMIT ?", conditions.join(" AND "));
+    let mut events = select(conn, file, &rest, params_from_iter(values))?;
     events.reverse();
     Ok(events)
 }

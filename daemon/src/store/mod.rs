@@ -153,6 +153,21 @@ impl Store {
         Ok(())
     }
 
+    /// Adds to the history what happened while this host was away. What it has under the same numbers is replaced: it
+    /// belongs to a history that was given up.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn learn(&mut self, events: &[HistoryEvent]) -> Result<(), StoreError> {
+        let limit = self.history_limit;
+        self.commit(|tx| {
+            for event in events {
+                history::insert(tx, event)?;
+            }
+            history::prune(tx, limit)
+        })
+    }
+
     /// The newest events that pass the filter, oldest first.
     ///
     /// # Errors

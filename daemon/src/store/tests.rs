@@ -1,6 +1,6 @@
 use super::*;
 use belay_proto::entry::{ENTRY_VERSION, Entry, What};
-use belay_proto::history::{EventId, EventKind, Severity};
+use belay_proto::history::{EventFilter, EventId, EventKind, Severity};
 use belay_proto::{NodeId, ServiceName, Timestamp};
 use proptest::prelude::*;
 use std::fs;
@@ -42,7 +42,7 @@ fn refusal(dir: &TempDir) -> StoreError {
 }
 
 fn all(last: u32) -> HistoryFilter {
-    HistoryFilter { service: None, last }
+    HistoryFilter { events: EventFilter::default(), last }
 }
 
 /// The database's bytes and its log's: what a refusal must leave alone. (An empty log may appear, it holds nothing.)
@@ -188,9 +188,35 @@ fn the_history_is_filtered_by_service_and_shows_the_newest_oldest_first() {
         (1..=6).map(|i| with_events(i, vec![event(i, 0, "vm:a", None), event(i, 1, "vm:b", Some((i, 0)))])).collect();
     store.append(&records).unwrap();
     let service: ServiceName = "vm:b".parse().unwrap();
-    let found = store.history(&HistoryFilter { service: Some(service), last: 2 }).unwrap();
+    let found = store
+        .history(&HistoryFilter { events: EventFilter { service: Some(service), ..EventFilter::default() }, last: 2 })
+        .unwrap();
     assert_eq!(found, [event(5, 1, "vm:b", Some((5, 0))), event(6, 1, "vm:b", Some((6, 0)))]);
     assert_eq!(store.history(&all(100)).unwrap().len(), 12);
+}
+
+#[test]
+fn the_history_is_filtered_by_member_and_by_time() {
+    let dir = TempDir::new().unwrap();
+    let (mut store, _) = open(&dir);
+    let of = |index, node| HistoryEvent { node: Some(NodeId(node)), ..event(index, 0, "vm:a", None) };
+    store.append(&(1..=6).map(|i| with_events(i, vec![of(i, 1 + i as u32 % 2)])).collect::<Vec<_>>()).unwrap();
+    let events = EventFilter { node: Some(NodeId(1)), since: Some(Timestamp(4000)), ..EventFilter::default() };
+    assert_eq!(store.history(&HistoryFilter { events, last: 9 }).unwrap(), [of(4, 1), of(6, 1)]);
+}
+
+#[test]
+fn what_a_peer_remembers_is_added_and_replaces_what_was_given_up() {
+    let dir = TempDir::new().unwrap();
+    let (mut store, _) = open(&dir);
+    store.append(&[with_events(1, vec![event(1, 0, "vm:a", None)])]).unwrap();
+    store.append(&[with_events(2, vec![event(2, 0, "vm:given-up", None)])]).unwrap();
+    store.put_snapshot(Index(3), Term(2), "{}", SnapshotSource::Peer).unwrap();
+    let missed = [event(2, 0, "vm:b", None), event(3, 0, "vm:c", Some((2, 0)))];
+    store.learn(&missed).unwrap();
+    drop(store);
+    let [second, third] = missed;
+    assert_eq!(open(&dir).0.history(&all(10)).unwrap(), [event(1, 0, "vm:a", None), second, third]);
 }
 
 #[test]

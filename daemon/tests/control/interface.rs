@@ -8,7 +8,7 @@ use belay_proto::control::{
 };
 use belay_proto::entry::Request;
 use belay_proto::history::{EventId, EventKind, Severity};
-use belay_proto::{Code, Index, NodeId, NodeMode, ServiceState, Span};
+use belay_proto::{Code, Index, NodeId, NodeMode, ServiceState, Span, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -130,7 +130,12 @@ fn parameters_are_as_declared() {
     }
     parameters("Why", &WhyParameters { service: "vm:web1".parse().unwrap() }).unwrap();
     parameters("Events", &EventsParameters::default()).unwrap();
-    let both = EventsParameters { service: Some("vm:web1".parse().unwrap()), last: Some(5) };
+    let both = EventsParameters {
+        service: Some("vm:web1".parse().unwrap()),
+        node: Some(NodeId(2)),
+        since: Some(Timestamp(1)),
+        last: Some(5),
+    };
     parameters("Events", &both).unwrap();
     assert!(parameters("Submit", &json!({"id": "1"})).is_err(), "the check itself can fail");
 }

@@ -146,6 +146,8 @@ pub enum Action {
         term: Term,
         /// The state.
         json: String,
+        /// The newest of what happened, as the state remembers it: this host may not have been there.
+        events: Vec<HistoryEvent>,
     },
     /// Write down that no term up to this one is opened by this host again, and report [`Event::Promised`]. It outlasts
     /// snapshots.

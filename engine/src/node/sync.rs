@@ -282,7 +282,8 @@ impl Node {
         }
         self.commit.taken_over();
         let (index, term) = (self.state.index(), self.state.term());
-        self.actions.push(Action::PersistSnapshot { history: self.commit.history(), index, term, json });
+        let events = self.state.remembered().cloned().collect();
+        self.actions.push(Action::PersistSnapshot { history: self.commit.history(), index, term, json, events });
         let buffer = self.sync.joined_mut().and_then(|round| round.awaiting.take()).map(|a| a.buffer);
         for (from, message) in buffer.unwrap_or_default() {
             self.in_order(now, from, message);

@@ -153,6 +153,11 @@ impl State {
         }
     }
 
+    /// The newest events, oldest first.
+    pub fn remembered(&self) -> impl Iterator<Item = &HistoryEvent> {
+        self.recent.iter()
+    }
+
     fn recent_event(&self, id: EventId) -> Option<&HistoryEvent> {
         let position = self.recent.binary_search_by_key(&id, |event| event.id).ok()?;
         self.recent.get(position)

@@ -96,5 +96,10 @@ fn whatever_fence_agents_do_nothing_starts_elsewhere_before_one_has_succeeded() 
     for (vm, copy) in &spared {
         ensure!(cluster.runs(vm)?.pid == copy.pid, "{vm} had nothing to do with it and was touched");
     }
+    // The victim was off meanwhile, and is asked what happened to it.
+    let told = fencing(&cluster, 1, 1)?;
+    for event in &events {
+        ensure!(told.contains(event), "node1 has never heard of: {event:?}");
+    }
     cluster.end()
 }

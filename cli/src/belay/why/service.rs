@@ -1,27 +1,24 @@
-//! `belay why`: the chain of causes behind a service's state, each step under the one that led to it.
+//! A service: the chain of causes behind its state, and what speaks for and against each host as its place.
 
-use super::events::paint;
-use super::{ask, json, no_service, refused};
-use crate::client::PATIENCE;
+use super::steps;
+use crate::belay::{json, refused};
+use crate::client::{Client, PATIENCE};
 use crate::console::{Console, Trouble};
-use crate::names::{members_by_id, service_meant};
-use crate::times::{precise, rough};
+use crate::names::members_by_id;
+use crate::times::rough;
+use belay_proto::ServiceName;
 use belay_proto::control::{Status, WhyParameters, WhyReply};
-use belay_proto::history::{EventId, HistoryEvent};
-use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::Path;
 
-/// How many steps are indented; a longer chain goes on at this depth instead of off the screen.
-const DEPTH_MAX: usize = 10;
-
-pub(super) fn run(socket: &Path, service: &str, as_json: bool, console: &mut Console) -> Result<u8, Trouble> {
-    let (mut client, status) = ask(socket, console)?;
-    let service = service_meant(&status, service).map_err(|text| no_service(&text))?;
+pub(super) fn told(
+    client: &mut Client,
+    status: &Status,
+    service: ServiceName,
+    as_json: bool,
+    console: &Console,
+) -> Result<String, Trouble> {
     let reply: WhyReply = client.call("Why", &WhyParameters { service }, Some(PATIENCE)).map_err(refused)?;
-    let text = if as_json { format!("{}\n", json(&reply)?) } else { chain(&reply, &status, console) };
-    console.print(&text)?;
-    Ok(0)
+    Ok(if as_json { format!("{}\n", json(&reply)?) } else { chain(&reply, status, console) })
 }
 
 fn chain(reply: &WhyReply, status: &Status, console: &Console) -> String {
@@ -49,12 +46,7 @@ fn chain(reply: &WhyReply, status: &Status, console: &Console) -> String {
     if reply.chain.is_empty() {
         out.push_str("Nothing is recorded about it yet.\n");
     }
-    let mut depths: BTreeMap<EventId, usize> = BTreeMap::new();
-    for event in &reply.chain {
-        let depth = event.cause.and_then(|cause| depths.get(&cause)).map_or(0, |depth| depth + 1);
-        depths.insert(event.id, depth);
-        out.push_str(&step(event, depth, console));
-    }
+    out.push_str(&steps(&reply.chain, console));
     out.push_str(&places(reply, status));
     out
 }
@@ -75,10 +67,4 @@ fn places(reply: &WhyReply, status: &Status) -> String {
         let _ = writeln!(out, "{heading}  {:width$}  {verdict}", name(host.node));
     }
     out
-}
-
-fn step(event: &HistoryEvent, depth: usize, console: &Console) -> String {
-    let indent = "  ".repeat(depth.min(DEPTH_MAX));
-    let text = paint(&event.text, event.severity, console.colour);
-    format!("{}  {indent}{text}\n", precise(event.time, &console.zone))
 }
