@@ -33,8 +33,9 @@ pub struct SwitchOn {
     method: String,
     /// The places of the devices in that method.
     uses: Vec<u32>,
-    /// Who fenced it, and is asked first: it has just reached the devices.
-    first: NodeId,
+    /// Who is told next, or the first member after that one. At first it is who fenced it: that one has just reached the
+    /// devices.
+    next: NodeId,
     /// How many times it was tried.
     tries: u32,
     stage: Stage,
@@ -84,7 +85,7 @@ impl State {
         record.switch_on = Some(SwitchOn {
             method: method.to_owned(),
             uses: uses.to_vec(),
-            first: by,
+            next: by,
             tries: 0,
             stage: Stage::Waits { not_before },
             last_failure: None,
@@ -127,8 +128,7 @@ impl State {
             return self.give_up_switching_on(node);
         }
         // Each attempt by the next member: the one before may be cut off from the device.
-        let at = members.iter().position(|id| *id >= owed.first).unwrap_or_default();
-        let Some(by) = members.get((at + owed.tries as usize) % members.len().max(1)).copied() else { return };
+        let Some(by) = members.iter().find(|id| **id >= owed.next).or(members.first()).copied() else { return };
         let text = match owed.tries {
             0 => format!("{} switches {} on again", self.node_name(by), self.node_name(node)),
             tries => format!(
@@ -145,6 +145,7 @@ impl State {
         let number = record.fence_attempts;
         if let Some(owed) = &mut record.switch_on {
             owed.tries += 1;
+            owed.next = NodeId(by.0.saturating_add(1));
             owed.cause = Some(id);
             owed.stage = Stage::Tried(Attempt { number, by, decided });
         }
