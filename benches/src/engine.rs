@@ -6,7 +6,7 @@ use crate::sample::Sample;
 use crate::table::Table;
 use belay_engine::state::State;
 use belay_proto::{Index, NodeId};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const FAR: Index = Index(u64::MAX);
 
@@ -66,6 +66,19 @@ fn derived(table: &mut Table, large: &Cluster) {
     busy.last_is_fenced();
     let sample = Sample::of(50, || (), |()| busy.state.assignments(NodeId(1), FAR));
     table.time("engine: the work list of a host, 10,000 VMs, its share of 1,000 starts", &sample, None);
+    let (mut running, mut list) = (large.clone(), large.state.assignments(NodeId(1), FAR));
+    let mut died_and_told = || {
+        running.die_and_restart(7);
+        let start = Instant::now();
+        running.state.assign(NodeId(1), FAR, &mut list);
+        start.elapsed()
+    };
+    let sample = Sample::new((0..50).map(|_| died_and_told()).collect());
+    table.time(
+        "engine: the work list of a host, 10,000 VMs, brought up to date after a death and its restart",
+        &sample,
+        None,
+    );
     let sample = Sample::of(50, || (), |()| (large.state.service_statuses(), large.state.alarms()));
     table.time("engine: status of 10,000 services", &sample, None);
 }
@@ -91,7 +104,7 @@ fn whole_node(table: &mut Table, small: &Cluster, large: &Cluster) {
         let mut taken = Vec::new();
         for number in 0..size.vms.min(50) {
             let death = ring.death(number);
-            let start = std::time::Instant::now();
+            let start = Instant::now();
             ring.run(death);
             taken.push(start.elapsed());
         }

@@ -94,7 +94,7 @@ fn run_and_kill(dir: &Path, after: Duration, acknowledged_first: bool) -> (u64, 
         (acknowledged, snapshot)
     });
     if acknowledged_first {
-        begins.recv_timeout(Duration::from_secs(30)).unwrap();
+        begins.recv_timeout(Duration::from_secs(60)).unwrap();
     }
     std::thread::sleep(after);
     writer.kill().unwrap();
@@ -127,7 +127,8 @@ fn a_writer_killed_at_any_moment_loses_nothing_it_acknowledged() {
         let shown: Vec<_> = events.iter().map(|event| event.id.index.0).collect();
         assert_eq!(shown, (loaded.last().0.saturating_sub(50) + 1..=loaded.last().0).collect::<Vec<_>>());
     }
-    assert!(acknowledged > 100, "the writer hardly ran: {acknowledged}");
+    // Every second round waits for an acknowledgement; how many more there are is the disk's affair.
+    assert!(acknowledged >= 20, "the writer hardly ran: {acknowledged}");
 }
 
 /// A tmpfs of 1 MiB, unmounted at the end. A killed run leaves a mount below the temporary directory, in nobody's way.

@@ -41,7 +41,7 @@ impl Scripted {
             ..AgentSettings::new(program)
         };
         let host = Host::new(agent, URI, |settings| {
-            settings.driver.list_within = Duration::from_millis(500);
+            settings.driver.list_within = Duration::from_secs(5);
             settings.driver.slack = Duration::from_secs(1);
         });
         let xml = dir.path().join("web1.xml");
@@ -184,7 +184,7 @@ async fn a_start_that_is_not_listed_any_more_is_not_tried_again() {
     fs::remove_file(test.dir.path().join("running/web1")).unwrap();
     test.host.state("web1", 2, ServiceState::Stopped, false);
     test.host.work(Vec::new());
-    test.host.silent_for(Duration::from_secs(4)).await;
+    test.host.no_outcome_for(Duration::from_secs(4)).await;
     assert_eq!(test.calls("start"), 1);
 }
 

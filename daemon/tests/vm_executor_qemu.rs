@@ -28,7 +28,7 @@ fn host_of(root: &Root) -> Host {
     let agent = AgentSettings { hang_grace: Duration::from_millis(500), ..AgentSettings::new(agent_program()) };
     Host::new(agent, &root.uri(), |settings| {
         settings.driver.check_every = Duration::from_secs(1);
-        settings.driver.list_within = Duration::from_secs(3);
+        settings.driver.list_within = Duration::from_secs(6);
     })
 }
 

@@ -7,6 +7,7 @@
 
 pub mod corosync;
 mod desk;
+mod held;
 pub mod local;
 
 use belay_proto::NodeId;

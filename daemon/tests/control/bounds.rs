@@ -133,15 +133,7 @@ async fn more_clients_than_places_are_turned_away_with_a_reason() {
     assert!(reply["parameters"]["reason"].as_str().unwrap().contains("too many connections"), "{reply}");
     assert_eq!(one_too_many.reply().await, None);
     clients.pop();
-    for _ in 0..200 {
-        let mut again = server.connect().await;
-        again.send(call("io.belay.Cluster.Status", "{}")).await;
-        if again.reply().await.is_some_and(|reply| reply.get("error").is_none()) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("a place that was given back is not given again");
+    assert!(server.place_is_given_back().await, "a place that was given back is not given again");
 }
 
 #[tokio::test]
@@ -169,13 +161,13 @@ async fn futures_of<F: Future<Output = ()>>(count: usize, make: impl Fn() -> F) 
 
 #[tokio::test]
 async fn a_client_that_does_not_take_its_replies_is_let_go() {
-    let server = Server::with(Settings { write: SHORT, ..Settings::default() });
+    let server = Server::with(Settings { write: SHORT, connections_of_operators: 1, ..Settings::default() });
     let service = server.backend.status.lock().unwrap().services[0].clone();
     server.backend.status.lock().unwrap().services = vec![service; 5000];
     let mut client = server.connect().await;
     client.send(call("io.belay.Cluster.Status", "{}").repeat(20)).await;
-    tokio::time::sleep(SHORT * 4).await;
-    server.serves().await;
+    // It had the only place.
+    assert!(server.place_is_given_back().await, "it is waited for, for ever");
     let mut replies = 0;
     let mut chunk = vec![0; 1 << 20];
     let mut bytes = 0;
@@ -194,15 +186,7 @@ async fn a_client_that_leaves_before_its_verdict_gives_its_place_back() {
     server.until("the request", |backend| backend.waiting.lock().unwrap().len() == 1).await;
     drop(client);
     server.until("the server's notice", |backend| backend.waiting.lock().unwrap()[0].is_closed()).await;
-    for _ in 0..200 {
-        let mut next = server.connect().await;
-        next.send(call("io.belay.Cluster.Status", "{}")).await;
-        if next.reply().await.is_some_and(|reply| reply.get("error").is_none()) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("its place stays taken");
+    assert!(server.place_is_given_back().await, "its place stays taken");
 }
 
 #[tokio::test]

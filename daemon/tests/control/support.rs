@@ -156,9 +156,23 @@ impl Server {
         assert_eq!(reply["parameters"]["cluster"], "alpha", "{reply}");
     }
 
+    /// Waits until a further client is served. Whether one ever is.
+    pub(crate) async fn place_is_given_back(&self) -> bool {
+        for _ in 0..1000 {
+            let mut next = self.connect().await;
+            // One that is turned away may be gone before it has asked.
+            let asked = next.stream.write_all(call("io.belay.Cluster.Status", "{}").as_bytes()).await;
+            if asked.is_ok() && next.reply().await.is_some_and(|reply| reply.get("error").is_none()) {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        false
+    }
+
     /// Waits until something is so; fails when it does not come about.
     pub(crate) async fn until(&self, what: &str, so: impl Fn(&Backend) -> bool) {
-        for _ in 0..1000 {
+        for _ in 0..3000 {
             if so(&self.backend) {
                 return;
             }
@@ -199,7 +213,7 @@ impl Client {
 
     /// The next reply, or `None` when the server closed the connection. A server that does neither fails the test.
     pub(crate) async fn reply(&mut self) -> Option<Value> {
-        let patience = Duration::from_secs(20);
+        let patience = Duration::from_secs(60);
         tokio::time::timeout(patience, self.next()).await.expect("neither a reply nor a close")
     }
 

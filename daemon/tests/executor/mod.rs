@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 /// How long a report may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(40);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An executor under test.
 pub struct Host {
@@ -75,9 +75,18 @@ impl Host {
 
     /// Fails if anything is reported for so long.
     pub async fn silent_for(&mut self, time: Duration) {
+        self.only_for(time, |report| matches!(report, What::Facts { .. })).await;
+    }
+
+    /// Fails if the end of any work is reported for so long; what is seen, or cannot be seen, may be.
+    pub async fn no_outcome_for(&mut self, time: Duration) {
+        self.only_for(time, |report| matches!(report, What::Facts { .. } | What::Observation { .. })).await;
+    }
+
+    async fn only_for(&mut self, time: Duration, may_be: impl Fn(&What) -> bool) {
         let end = tokio::time::Instant::now() + time;
         while let Ok(report) = tokio::time::timeout_at(end, self.reports.recv()).await {
-            assert!(matches!(report, Some(What::Facts { .. })), "unexpected: {report:?}");
+            assert!(report.as_ref().is_some_and(&may_be), "unexpected: {report:?}");
         }
     }
 }

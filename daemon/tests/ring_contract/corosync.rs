@@ -16,6 +16,9 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 const TOKEN_MS: u32 = 1000;
 
+/// How many lines of each corosync's log a failed test shows.
+const LAST_WORDS: usize = 40;
+
 struct Hosts {
     corosyncs: RefCell<BTreeMap<u32, Corosync>>,
     lab: Lab,
@@ -41,6 +44,22 @@ impl Hosts {
 
     fn kill_corosync(&self, node: u32) {
         self.corosyncs.borrow_mut().remove(&node).expect("it runs");
+    }
+}
+
+impl Drop for Hosts {
+    /// Shows what corosync had to say, for whoever has to find out why a test failed.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for node in 1..=3 {
+            let bytes = std::fs::read(self.lab.log(node)).unwrap_or_default();
+            let text = String::from_utf8_lossy(&bytes);
+            let lines: Vec<&str> = text.lines().collect();
+            println!("---- the end of the log of corosync on node {node} ----");
+            println!("{}", lines[lines.len().saturating_sub(LAST_WORDS)..].join("\n"));
+        }
     }
 }
 

@@ -6,10 +6,14 @@ use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test gives up. Far above what is expected: the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How much of what a member told is shown when it never comes to what a test waits for.
+const LAST_TOLD: usize = 40;
 
 /// Something told, with its moment in nanoseconds.
 pub(crate) type Timed = (u64, Told);
@@ -33,6 +37,8 @@ pub(crate) struct Member {
     child: Child,
     orders: ChildStdin,
     log: Arc<Log>,
+    /// Reads what it tells, to the end.
+    keeper: Option<JoinHandle<()>>,
 }
 
 impl Member {
@@ -48,7 +54,7 @@ impl Member {
         let output = BufReader::new(child.stdout.take().expect("piped"));
         let log = Arc::new(Log::default());
         let keeper = Arc::clone(&log);
-        std::thread::spawn(move || {
+        let keeping = std::thread::spawn(move || {
             // The test harness of the copy prints lines of its own.
             for line in output.lines().map_while(Result::ok) {
                 if let Ok(timed) = serde_json::from_str::<Timed>(&line) {
@@ -57,7 +63,7 @@ impl Member {
                 }
             }
         });
-        Self { node: role.node, child, orders, log }
+        Self { node: role.node, child, orders, log, keeper: Some(keeping) }
     }
 
     pub(crate) fn order(&mut self, order: &Order) {
@@ -79,7 +85,9 @@ impl Member {
         self.child.kill().expect("the member lives");
         self.child.wait().expect("it ends");
         // The pipe's remainder is still being read.
-        std::thread::sleep(Duration::from_millis(50));
+        if let Some(keeper) = self.keeper.take() {
+            keeper.join().expect("it only reads");
+        }
         self.story()
     }
 
@@ -89,6 +97,11 @@ impl Member {
 
     pub(crate) fn told(&self) -> Vec<Timed> {
         self.log.told.lock().expect("no panic").clone()
+    }
+
+    /// Whether it has delivered a message.
+    pub(crate) fn has_told(&self, wanted: &str) -> bool {
+        self.told().iter().any(|(_, told)| matches!(told, Told::Message { text, .. } if text == wanted))
     }
 
     /// Waits until what was told satisfies the condition, and returns what it makes of it.
@@ -101,8 +114,9 @@ impl Member {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                let tail: Vec<_> = told.iter().rev().take(12).rev().collect();
-                panic!("member {} never came to: {what}; the last it told: {tail:#?}", self.node);
+                let tail: Vec<_> =
+                    told.iter().rev().take(LAST_TOLD).rev().map(|told| format!("\n  {told:?}")).collect();
+                panic!("member {} never came to: {what}; the last it told: {}", self.node, tail.concat());
             }
             told = self.log.more.wait_timeout(told, left).expect("no panic").0;
         }

@@ -141,7 +141,10 @@ pub(crate) fn has_all(told: &[Timed], prefix: &str, count: u64) {
             matches!(told, Told::Message { text, .. } if text.rsplit_once('.').is_some_and(|(of, _)| of == prefix))
         })
         .count();
-    assert_eq!(found as u64, count, "messages of {prefix}");
+    // Who is missing a message was perhaps out of the ring, or its sender was.
+    let ring = told.iter().filter(|(_, told)| matches!(told, Told::View { .. } | Told::Down { .. }));
+    let ring: String = ring.map(|told| format!("\n  {told:?}")).collect();
+    assert_eq!(found as u64, count, "messages of {prefix}; views: {ring}");
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 use super::{Action, Node, Now};
 use crate::mutant::{self, Mutant};
 use crate::state::State;
+use crate::state::work::Assignments;
 use belay_config::Validated;
 use belay_proto::entry::{ENTRY_VERSION, Entry, Member, View, What};
 use belay_proto::history::Severity;
@@ -277,6 +278,7 @@ impl Node {
 
     fn take_over(&mut self, now: Now, state: State, json: String) {
         self.state = state;
+        self.assigned.iter_mut().for_each(Assignments::of_another_state);
         if self.state.time() > self.clock(now) {
             self.anchor = (now.mono_ms, self.state.time());
         }

@@ -79,12 +79,12 @@ impl State {
             }
         }
         self.judge_absent(false);
-        for record in self.services.values_mut() {
+        self.change_each(|record| {
             if record.phase == (Phase::Stopped { wanted: Wanted::WhenArmed }) {
                 record.phase = Phase::Stopped { wanted: Wanted::Now };
                 record.waiting = None;
             }
-        }
+        });
     }
 
     /// When a service whose host is proven to run nothing is to be started again.

@@ -1,8 +1,7 @@
 //! What one host has to do, derived from the state.
 
 use super::State;
-use super::migration::MigrationStage;
-use super::service::{Phase, Rival, ServiceRecord};
+use super::service::{MigrationStage, Phase, Rival, ServiceRecord};
 use super::work::{Assigned, Assignments, FenceWork, SwitchOnWork, VmWork, Work, WorkKind};
 use crate::mutant::{self, Mutant};
 use belay_proto::{Index, NodeId, ServiceName};
@@ -28,21 +27,39 @@ impl State {
             (node.is_some_and(|node| node.facts.is_some()), node.filter(|node| node.in_view()).map(|_| self.inquiry));
         let work: Vec<Work> = self
             .services
-            .iter()
+            .restless()
             .filter(|(_, record)| record.decided <= committed || mutant::is(Mutant::ActBeforeCommit))
             .filter_map(|(name, record)| {
                 Some(Work { decided: record.decided, what: self.service_work(me, name, record)? })
             })
             .chain(self.fence_work(me).chain(self.switch_on_work(me)).filter(|work| work.decided <= committed))
             .collect();
-        let mut changed = self.assign_domains(me, &mut assignments.domains);
+        let since = assignments.as_of.0.replace(self.services.told());
+        let mut changed = self.assign_domains(me, since, &mut assignments.domains);
         changed |= rest != (assignments.facts_known, assignments.inventory_wanted) || work != assignments.work;
         (assignments.facts_known, assignments.inventory_wanted) = rest;
         assignments.work = work;
         changed
     }
 
-    fn assign_domains(&self, me: NodeId, domains: &mut BTreeMap<String, Assigned>) -> bool {
+    /// Of ten thousand domains it looks only at those that have changed since the last time, if that is known.
+    fn assign_domains(&self, me: NodeId, since: Option<u64>, domains: &mut BTreeMap<String, Assigned>) -> bool {
+        let Some(names) = since.and_then(|since| self.services.told_since(since)) else {
+            return self.assign_all_domains(me, domains);
+        };
+        let mut changed = false;
+        for name in names {
+            let (Some(record), Some(assigned)) = (self.services.get(name), domains.get_mut(name.name())) else {
+                // One that came or went.
+                return self.assign_all_domains(me, domains);
+            };
+            changed |= assigned.becomes(me, record);
+        }
+        debug_assert!(!self.assign_all_domains(me, &mut domains.clone()), "a change of a service went untold");
+        changed
+    }
+
+    fn assign_all_domains(&self, me: NodeId, domains: &mut BTreeMap<String, Assigned>) -> bool {
         let mut changed = false;
         let mut known = domains.iter_mut();
         let mut alike = true;
@@ -51,11 +68,7 @@ impl State {
                 alike = false;
                 break;
             };
-            let (epoch, state, mine) = (record.epoch, record.phase.shown(), record.phase.owner() == Some(me));
-            if (assigned.epoch, assigned.state, assigned.mine) != (epoch, state, mine) {
-                (assigned.epoch, assigned.state, assigned.mine) = (epoch, state, mine);
-                changed = true;
-            }
+            changed |= assigned.becomes(me, record);
             if assigned.hypervisor_uri.as_ref() != uri {
                 assigned.hypervisor_uri = uri.cloned();
                 changed = true;
@@ -151,5 +164,15 @@ impl State {
             };
             Some(Work { decided: attempt.decided, what: WorkKind::SwitchOn(work) })
         })
+    }
+}
+
+impl Assigned {
+    /// Takes over what the record says, and tells whether that is anything new.
+    fn becomes(&mut self, me: NodeId, record: &ServiceRecord) -> bool {
+        let now = (record.epoch, record.phase.shown(), record.phase.owner() == Some(me));
+        let changed = (self.epoch, self.state, self.mine) != now;
+        (self.epoch, self.state, self.mine) = now;
+        changed
     }
 }

@@ -52,6 +52,8 @@ impl State {
         for (name, autostart) in vms {
             self.add_service(name, autostart);
         }
+        // Any VM's hypervisor may be another one now.
+        self.services.tell_all();
         for victim in self.victims.values_mut() {
             // The new configuration may have a method for it.
             victim.no_method = false;

@@ -118,7 +118,7 @@ impl State {
     /// back or fenced some time.
     pub(crate) fn give_up_seeking(&mut self) {
         let due =
-            self.services.iter().filter(|(_, record)| record.sought_until.is_some_and(|until| until <= self.time));
+            self.services.restless().filter(|(_, record)| record.sought_until.is_some_and(|until| until <= self.time));
         for name in due.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
             self.with_service(&name, |state, record| {
                 record.sought_until = None;
@@ -165,7 +165,8 @@ impl State {
         let over = |id: &NodeId| {
             matches!(self.nodes.get(id).map(|n| &n.standing), None | Some(Standing::Down(_) | Standing::Left { .. }))
         };
-        let sought = self.services.iter().flat_map(|(name, record)| record.sought.iter().map(move |id| (name, *id)));
+        let sought =
+            self.services.restless().flat_map(|(name, record)| record.sought.iter().map(move |id| (name, *id)));
         let gone: Vec<(ServiceName, NodeId)> =
             sought.filter(|(_, id)| over(id)).map(|(name, id)| (name.clone(), id)).collect();
         for (name, node) in gone {

@@ -13,9 +13,7 @@ impl State {
         }
         for (domain, size) in domains {
             let Ok(name) = ServiceName::vm(domain) else { continue };
-            if let Some(record) = self.services.get_mut(&name) {
-                record.size = Some(*size);
-            }
+            self.services.change(&name, |record| record.size = Some(*size));
         }
     }
 

@@ -2,119 +2,28 @@
 //!
 //! A host that is gone without having said goodbye becomes a [`Victim`]. After its delay one member is told to fence it;
 //! when that fails, or that member dies, the next one is, for as long as it takes. Only what the victim ran waits. A
-//! [`FencedProof`] ends it, and there are four ways to one, each with its constructor here and nowhere else.
+//! [`FencedProof`] ends it, and there are four ways to one, each with its constructor in [`proof`] and nowhere else.
+
+pub mod owed;
+pub mod proof;
+pub mod victim;
 
 use super::State;
 use super::history::{Cause, node_event};
 use super::member::{NodeRecord, Standing};
-use super::migration::LostEnd;
-use super::service::{Phase, ServiceRecord, Wanted};
+use super::service::{LostEnd, Phase, ServiceRecord, Wanted};
 use crate::mutant::{self, Mutant};
 use belay_proto::entry::FenceOutcome;
 use belay_proto::history::{EventId, EventKind, Severity};
-use belay_proto::{Index, NodeId, ServiceName, Span, Timestamp};
-use serde::{Deserialize, Serialize};
+use belay_proto::{NodeId, ServiceName, Span};
+use proof::{FencedProof, How};
+pub use victim::{Attempt, Victim};
 
 /// How long to wait after a failed attempt; the `override_time` of the original.
 const RETRY_AFTER: Span = Span::seconds(3);
 
 /// How long a dead daemon on a living host may stay away: systemd restarts it at once, an upgrade takes seconds.
 pub const DAEMON_GRACE: Span = Span::seconds(30);
-
-/// Proof that a host runs nothing that Belay started. Whoever holds one may start elsewhere what that host ran.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FencedProof {
-    how: How,
-    event: EventId,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum How {
-    Confirmed,
-    Acknowledged,
-    NewBoot,
-    CleanStart,
-}
-
-impl FencedProof {
-    /// The host is in the view with a boot id it did not have before: all its processes are gone.
-    pub(super) fn new_boot(event: EventId) -> Self {
-        Self { how: How::NewBoot, event }
-    }
-
-    fn confirmed(event: EventId) -> Self {
-        Self { how: How::Confirmed, event }
-    }
-
-    /// A person vouched for it.
-    pub(super) fn acknowledged(event: EventId) -> Self {
-        Self { how: How::Acknowledged, event }
-    }
-
-    fn clean_start(event: EventId) -> Self {
-        Self { how: How::CleanStart, event }
-    }
-
-    /// What befell the host, after "which".
-    pub(super) fn verb(&self) -> &'static str {
-        match self.how {
-            How::Confirmed => "was fenced",
-            How::Acknowledged => "an administrator vouched to be off",
-            How::NewBoot => "was restarted",
-            How::CleanStart => "is taken to be off",
-        }
-    }
-
-    /// A few words for the status.
-    #[must_use]
-    pub fn words(&self) -> &'static str {
-        match self.how {
-            How::Confirmed => "fenced",
-            How::Acknowledged => "acknowledged as off by an administrator",
-            How::NewBoot => "was restarted",
-            How::CleanStart => "taken to be off when the cluster formed (clean_start)",
-        }
-    }
-}
-
-/// A host that must be fenced.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Victim {
-    /// Since when.
-    pub since: Timestamp,
-    /// When the next attempt may begin.
-    pub not_before: Timestamp,
-    /// The number of the first attempt of this loss; reports of lower ones are about an earlier loss.
-    pub first_attempt: u32,
-    /// The attempt under way.
-    pub attempt: Option<Attempt>,
-    /// How many attempts failed.
-    pub failures: u32,
-    /// What the last one said.
-    pub last_failure: Option<String>,
-    /// It has no fence method, so only an administrator's word or its return helps.
-    pub no_method: bool,
-    /// What made it a victim.
-    pub cause: Option<EventId>,
-}
-
-/// One attempt to fence.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attempt {
-    /// Its number, never used again for this host.
-    pub number: u32,
-    /// Who carries it out.
-    pub by: NodeId,
-    /// The entry that decided it.
-    pub decided: Index,
-}
-
-impl Victim {
-    /// When there is something to decide about it, if that lies ahead.
-    pub(crate) fn wake_at(&self, now: Timestamp) -> Option<Timestamp> {
-        (self.attempt.is_none() && !self.no_method && self.not_before > now).then_some(self.not_before)
-    }
-}
 
 impl State {
     /// The hosts that must be fenced.
@@ -356,7 +265,7 @@ impl State {
         record.ready = false;
         record.unverified = false;
         record.switch_on = None;
-        record.last_event = Some(proof.event);
+        record.last_event = Some(proof.event());
         self.release(node, proof, words);
     }
 
@@ -391,7 +300,7 @@ impl State {
         proof: &FencedProof,
         words: &str,
     ) {
-        let cause = Cause::Event(proof.event);
+        let cause = Cause::Event(proof.event());
         if record.phase.owner() == Some(node) && mutant::is(Mutant::QueueDiesWithOwner) {
             record.queue.clear();
         }
@@ -407,7 +316,7 @@ impl State {
                 self.after_stop(name, record, then, cause);
             }
             // It was off, but it is there again, and the migration may have reached it since: it has to be asked.
-            Phase::Migrating { to, .. } if to == node && proof.how == How::NewBoot => {}
+            Phase::Migrating { to, .. } if to == node && proof.how() == How::NewBoot => {}
             Phase::Migrating { from, to, stage } if from == node || to == node => {
                 record.lose_end(LostEnd { node, proof: proof.clone(), words: words.to_owned() }, from);
                 self.migration_end_known(name, record, (from, to), stage, node, false);
@@ -426,9 +335,9 @@ impl State {
         text: String,
     ) {
         record.search = super::service::Search { avoid: record.search.avoid, ..Default::default() };
-        let wanted = self.wanted_after_loss(proof.how == How::Acknowledged);
+        let wanted = self.wanted_after_loss(proof.how() == How::Acknowledged);
         record.epoch = record.epoch.next();
-        let cause = Cause::Event(proof.event);
+        let cause = Cause::Event(proof.event());
         self.enter(name, record, Phase::Stopped { wanted }, Severity::Warning, text, cause);
         record.waiting = self.disarmed_reason().filter(|_| wanted == Wanted::WhenArmed);
     }

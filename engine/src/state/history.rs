@@ -15,37 +15,6 @@ const CHAIN_KEPT: usize = 16;
 /// How many links of a foreign cause are copied into a service's chain.
 const FOREIGN_LINKS: usize = 6;
 
-/// The events of the entry that is being applied.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Journal {
-    index: Index,
-    time: Timestamp,
-    events: Vec<HistoryEvent>,
-}
-
-/// No part of what a member knows: one that took a snapshot has none, and holds the same state.
-impl PartialEq for Journal {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Journal {
-    pub(crate) fn open(&mut self, index: Index, time: Timestamp) {
-        self.index = index;
-        self.time = time;
-        self.events.clear();
-    }
-
-    fn write(&mut self, mut event: HistoryEvent) -> HistoryEvent {
-        let part = u32::try_from(self.events.len()).unwrap_or(u32::MAX);
-        event.id = EventId { index: self.index, part };
-        event.time = self.time;
-        self.events.push(event.clone());
-        event
-    }
-}
-
 /// What an event follows from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
@@ -165,6 +134,6 @@ impl State {
 
     /// Ends the entry and hands out its events.
     pub(crate) fn close_journal(&mut self) -> Vec<HistoryEvent> {
-        std::mem::take(&mut self.journal.events)
+        self.journal.close()
     }
 }

@@ -13,8 +13,7 @@
 //! and its users notice every second. It does count for the others.
 
 use super::State;
-use super::migration::MigrationStage;
-use super::service::{Phase, ServiceRecord, Wanted};
+use super::service::{MigrationStage, Phase, ServiceRecord, Wanted};
 use belay_proto::{NodeId, ServiceName, Timestamp};
 use std::collections::BTreeMap;
 
@@ -84,7 +83,7 @@ impl State {
     pub(crate) fn start_turns(&self) -> StartTurns {
         let max = self.limit(|placement| placement.max_starts);
         let mut turns = StartTurns { max, taken: BTreeMap::new(), promised: None };
-        for (name, record) in &self.services {
+        for (name, record) in self.services.restless() {
             if let Phase::Starting { owner } = record.phase
                 && self.turn_ends(name, record).is_some_and(|end| end > self.time)
             {
@@ -105,10 +104,10 @@ impl State {
         let waits = |record: &ServiceRecord| {
             record.phase == (Phase::Stopped { wanted: Wanted::Now }) && !record.frozen && record.waits_turn
         };
-        if !self.services.values().any(waits) {
+        if !self.services.restless().any(|(_, record)| waits(record)) {
             return None;
         }
-        let starting = self.services.iter().filter(|(_, record)| matches!(record.phase, Phase::Starting { .. }));
+        let starting = self.services.restless().filter(|(_, record)| matches!(record.phase, Phase::Starting { .. }));
         starting.filter_map(|(name, record)| self.turn_ends(name, record)).filter(|end| *end > self.time).min()
     }
 
@@ -122,7 +121,7 @@ impl State {
     pub(crate) fn migration_slots(&self) -> MigrationSlots {
         let mut slots =
             MigrationSlots { max: self.limit(|placement| placement.max_migrations), taken: BTreeMap::new() };
-        for record in self.services.values() {
+        for (_, record) in self.services.restless() {
             if let Phase::Migrating { from, to, stage: MigrationStage::Moving } = record.phase {
                 slots.take(from, to);
             }

@@ -5,38 +5,11 @@
 //! not yet at the target when that was looked at, and not at the source any more when that was, runs at the target.
 
 use super::State;
-use super::fencing::FencedProof;
 use super::history::{Cause, event};
-use super::service::{Phase, Rival, ServiceRecord};
+use super::service::{LostEnd, MigrationStage, Phase, Rival, ServiceRecord};
 use crate::mutant::{self, Mutant};
 use belay_proto::history::{EventKind, HistoryEvent, Severity};
 use belay_proto::{Code, NodeId, ServiceName};
-use serde::{Deserialize, Serialize};
-
-/// How far a migration is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum MigrationStage {
-    /// The source is moving it.
-    Moving,
-    /// The call ended; both ends are asked what they have.
-    Looking {
-        /// Whether it runs at the source.
-        source: Option<bool>,
-        /// Whether it runs at the target.
-        target: Option<bool>,
-    },
-}
-
-/// An end of a migration that is gone and proven to run nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LostEnd {
-    /// Which.
-    pub(super) node: NodeId,
-    /// How that was proven.
-    pub(super) proof: FencedProof,
-    /// The same in words: "was fenced".
-    pub(super) words: String,
-}
 
 impl State {
     /// The migration call returned.
@@ -161,7 +134,7 @@ impl State {
     pub(crate) fn migrations_after_view(&mut self) {
         let cut_off: Vec<ServiceName> = self
             .services
-            .iter()
+            .restless()
             .filter(|(_, record)| match record.phase {
                 Phase::Migrating { from, stage: MigrationStage::Moving, .. } => {
                     !self.nodes.get(&from).is_some_and(super::member::NodeRecord::in_view)

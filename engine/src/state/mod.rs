@@ -43,14 +43,19 @@ pub mod switch_on;
 pub mod work;
 
 mod arming;
+mod arrival;
 mod assign;
+mod chain;
 mod config;
+mod decision;
 mod ending;
 mod history;
 mod inventory;
+mod journal;
 mod limits;
 mod outcome;
 mod rivals;
+mod services;
 mod status;
 mod view;
 
@@ -59,14 +64,14 @@ use belay_proto::control::Disarmed;
 use belay_proto::entry::{Entry, View, What};
 use belay_proto::history::HistoryEvent;
 use belay_proto::ring::RoundId;
-use belay_proto::{Index, NodeId, RequestId, ServiceName, Term, Timestamp};
-use fencing::Victim;
-use history::Journal;
+use belay_proto::{Index, NodeId, RequestId, Term, Timestamp};
+use fencing::victim::Victim;
+use journal::Journal;
 use member::NodeRecord;
 use placement::rules::Rules;
-use request::RequestRecord;
+use request::record::RequestRecord;
 use serde::{Deserialize, Serialize};
-use service::ServiceRecord;
+use services::Services;
 use std::collections::{BTreeMap, VecDeque};
 
 /// What the cluster knows. Serialises to the snapshot that members exchange and store.
@@ -88,7 +93,7 @@ pub struct State {
     rules: Rules,
     nodes: BTreeMap<NodeId, NodeRecord>,
     victims: BTreeMap<NodeId, Victim>,
-    services: BTreeMap<ServiceName, ServiceRecord>,
+    services: Services,
     requests: BTreeMap<RequestId, RequestRecord>,
     /// Nothing is started or recovered (`clusvcadm -l`).
     #[serde(default)]
@@ -206,7 +211,7 @@ impl State {
     /// Total: there is no entry it cannot apply; what makes no sense is recorded as such and changes nothing.
     pub fn apply(&mut self, entry: &Entry) -> Vec<HistoryEvent> {
         self.index = self.index.next();
-        self.chain = snapshot::extend_chain(self.chain, entry);
+        self.chain = chain::extend(self.chain, entry);
         self.time = self.time.max(entry.time);
         self.journal.open(self.index, self.time);
         self.note_alive(entry.from);
@@ -243,6 +248,7 @@ impl State {
         self.stop_dependants();
         self.fail_back();
         self.prune();
+        debug_assert!(self.services.sets_are_right(), "a service is in the wrong set");
         self.close_journal()
     }
 
@@ -252,8 +258,8 @@ impl State {
     pub fn wake_at_or_due(&self) -> Option<Timestamp> {
         let fencing = self.victims.values().filter_map(|victim| victim.wake_at(self.time));
         let fencing = fencing.chain(self.switch_on_due());
-        let retries = self.services.values().filter_map(ServiceRecord::retry_at);
-        let sought = self.services.values().filter_map(|record| record.sought_until);
+        let retries = self.services.restless().filter_map(|(_, record)| record.retry_at());
+        let sought = self.services.restless().filter_map(|(_, record)| record.sought_until);
         let turns = [self.turn_due(), self.move_retry_due(), self.drain_due(), self.disarmed_until()];
         let of_services = retries.chain(sought).chain(self.patience_ends());
         fencing.chain(of_services).chain(turns.into_iter().flatten()).min()
@@ -264,6 +270,6 @@ impl State {
         while self.rounds.len() > ROUNDS_KEPT {
             self.rounds.pop_first();
         }
-        request::prune(&mut self.requests, self.time, self.index);
+        request::record::prune(&mut self.requests, self.time, self.index);
     }
 }

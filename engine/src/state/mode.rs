@@ -12,11 +12,10 @@
 
 use super::State;
 use super::history::node_event;
-use super::moves::{MoveWait, Moves};
-use super::service::{Phase, ServiceRecord};
-use belay_proto::history::{EventId, EventKind, Severity};
+use super::member::Drain;
+use super::service::{MoveWait, Moves, Phase, ServiceRecord};
+use belay_proto::history::{EventKind, Severity};
 use belay_proto::{Code, NodeId, NodeMode, Request, RequestId, ServiceName, Span, Timestamp};
-use serde::{Deserialize, Serialize};
 
 /// A drain that makes no progress for so long is reported as blocked: longer than the time limit of a migration (600 s), so
 /// that one that merely takes its time is waited for.
@@ -24,21 +23,6 @@ const PATIENCE: Span = Span::seconds(900);
 
 /// How many names a sentence lists before it only counts.
 const NAMES_MAX: usize = 5;
-
-/// How far the emptying of a host is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Drain {
-    /// The request that waits for the end of it.
-    pub request: Option<RequestId>,
-    /// The event that began it.
-    pub cause: EventId,
-    /// When the request is answered at the latest, unless something moves before.
-    pub deadline: Timestamp,
-    /// Nothing is left on the host.
-    pub empty: bool,
-    /// What is in the way, as it was last told.
-    pub blocked: Option<String>,
-}
 
 /// What is left on a host that is to be empty.
 #[derive(Debug, Default)]
@@ -92,14 +76,14 @@ impl State {
         record.drain = request.map(|id| Drain { request: Some(id), cause, deadline, empty: false, blocked: None });
         self.set_homes(node, mode);
         if mode == NodeMode::Active {
-            let back = self.services.values().filter(|record| record.home == Some(node)).count();
+            let back = self.services.restless().filter(|(_, record)| record.home == Some(node)).count();
             let reason = if back == 0 { String::new() } else { format!("{back} VMs are brought back") };
             self.set_answer(id, Code::Success, reason, None);
         }
     }
 
     fn set_homes(&mut self, node: NodeId, mode: NodeMode) {
-        for record in self.services.values_mut() {
+        self.change_each(|record| {
             let here = record.phase.owner() == Some(node);
             match mode {
                 NodeMode::Maintenance if here => {
@@ -112,7 +96,7 @@ impl State {
                 // Somebody looks after it now: what failed before is tried again.
                 record.moves = Moves { asked: record.moves.asked, ..Moves::default() };
             }
-        }
+        });
     }
 
     /// An administrator who decides where a service runs, or that it does not, decides that it is not brought back.
@@ -201,7 +185,7 @@ impl State {
 
     fn left_on(&self, node: NodeId) -> Left {
         let mut left = Left::default();
-        for (name, record) in self.services.iter().filter(|(_, record)| record.phase.may_run_on(node)) {
+        for (name, record) in self.services.on(node) {
             self.sort_left(node, name, record, &mut left);
         }
         left

@@ -14,12 +14,11 @@ use super::State;
 use super::history::Cause;
 use super::limits::MigrationSlots;
 use super::member::NodeRecord;
-use super::migration::MigrationStage;
 use super::placement::Place;
 use super::placement::capacity::Board;
 use super::placement::choice::{Obstacle, best};
 use super::placement::domain::permits;
-use super::service::{Phase, Search, ServiceRecord};
+use super::service::{MigrationStage, MoveWait, Moves, Phase, Search, ServiceRecord};
 use belay_config::Validated;
 use belay_config::model::Vm;
 use belay_proto::history::EventId;
@@ -43,42 +42,6 @@ pub(crate) enum Why {
     Home,
 }
 
-/// What a service's record remembers of its moves.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Moves {
-    /// Where an administrator's request wants it, once it is its turn.
-    pub asked: Option<NodeId>,
-    /// Where it could not be moved to.
-    pub failed: BTreeSet<NodeId>,
-    /// What the last failed migration said.
-    pub failure: Option<String>,
-    /// How often all members were tried in vain.
-    pub rounds: u32,
-    /// When they are tried again.
-    pub retry_at: Option<Timestamp>,
-    /// Why it has not been moved yet, if it should be.
-    pub waits: Option<MoveWait>,
-}
-
-/// Why a move has not begun.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum MoveWait {
-    /// It will begin by itself.
-    Turn(String),
-    /// Something else has to happen first.
-    Blocked(String),
-}
-
-impl MoveWait {
-    /// The reason.
-    #[must_use]
-    pub fn words(&self) -> &str {
-        match self {
-            Self::Turn(text) | Self::Blocked(text) => text,
-        }
-    }
-}
-
 /// A move somebody wishes. The order of these is the order of their turns.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Wished {
@@ -92,18 +55,11 @@ struct Wished {
     cause: Option<EventId>,
 }
 
-impl ServiceRecord {
-    /// Whether there is anything about its moves to look at.
-    fn minds_moves(&self) -> bool {
-        self.home.is_some() || self.moves != Moves::default()
-    }
-}
-
 impl State {
     /// Begins the moves whose turn it is, and says of the others what they wait for.
     pub(crate) fn advance_moves(&mut self) {
         let drains = self.nodes.values().any(|node| node.drain.is_some());
-        if self.view.is_none() || !drains && !self.services.values().any(ServiceRecord::minds_moves) {
+        if self.view.is_none() || !drains && !self.services.restless().any(|(_, record)| record.minds_moves()) {
             return;
         }
         self.drop_overtaken();
@@ -166,14 +122,14 @@ impl State {
 
     /// When a service that could be moved nowhere is tried again.
     pub(super) fn move_retry_due(&self) -> Option<Timestamp> {
-        let waiting = |record: &&ServiceRecord| matches!(record.phase, Phase::Started { .. });
-        self.services.values().filter(waiting).filter_map(|record| record.moves.retry_at).min()
+        let started = self.services.restless().filter(|(_, record)| matches!(record.phase, Phase::Started { .. }));
+        started.filter_map(|(_, record)| record.moves.retry_at).min()
     }
 
     /// What was asked for before something else happened to the service is not done any more, and whoever asked is told.
     fn drop_overtaken(&mut self) {
         let asked: Vec<(ServiceName, NodeId)> =
-            self.services.iter().filter_map(|(name, r)| r.moves.asked.map(|to| (name.clone(), to))).collect();
+            self.services.restless().filter_map(|(name, r)| r.moves.asked.map(|to| (name.clone(), to))).collect();
         for (name, to) in asked {
             let refusal = self.refuse_move(&name, to);
             self.with_service(&name, |state, record| {
@@ -187,13 +143,13 @@ impl State {
                 }
             });
         }
-        for record in self.services.values_mut() {
+        self.services.change_restless(|_, record| {
             // What became of its last move says nothing of one that begins from another host, or after another start.
             let runs = matches!(record.phase, Phase::Started { .. } | Phase::Migrating { .. });
             if !runs && record.moves != Moves::default() && record.moves.asked.is_none() {
                 record.moves = Moves::default();
             }
-        }
+        });
     }
 
     fn refuse_move(&self, name: &ServiceName, to: NodeId) -> Option<(Code, String)> {
@@ -204,10 +160,10 @@ impl State {
     /// A service that runs where it belongs is not brought back any more, nor one that may not run there: somebody had
     /// moved it there by hand, or the configuration has changed.
     fn arrive_home(&mut self) {
-        let config = self.config.as_ref();
-        for (name, record) in &mut self.services {
-            let Some(home) = record.home else { continue };
-            let active = self.nodes.get(&home).is_some_and(|node| node.mode == NodeMode::Active);
+        let (config, nodes) = (self.config.as_ref(), &self.nodes);
+        self.services.change_restless(|name, record| {
+            let Some(home) = record.home else { return };
+            let active = nodes.get(&home).is_some_and(|node| node.mode == NodeMode::Active);
             let there = matches!(record.phase, Phase::Started { owner } if owner == home);
             let vm = config.and_then(|config| config.vms.get(name));
             let may = |(config, vm): (&Validated, &Vm)| config.nodes.contains_key(&home) && permits(config, vm, home);
@@ -216,7 +172,7 @@ impl State {
                 record.home = None;
                 record.moves = Moves { asked: record.moves.asked, ..Moves::default() };
             }
-        }
+        });
     }
 
     /// All moves that must or should be made, in the order of their turns; those to better hosts come after them.
@@ -227,8 +183,11 @@ impl State {
             .filter(|(_, node)| node.mode != NodeMode::Active && node.in_view())
             .map(|(id, node)| (*id, node.drain.as_ref().map(|drain| drain.cause)))
             .collect();
+        // What rests and is on no host that is emptied, nobody wishes elsewhere.
+        let restless = self.services.restless();
+        let concerned: BTreeMap<_, _> = restless.chain(draining.keys().flat_map(|id| self.services.on(*id))).collect();
         let mut wished = Vec::new();
-        for (name, record) in &self.services {
+        for (name, record) in concerned {
             let Phase::Started { owner: from } = record.phase else { continue };
             if record.frozen || record.died_frozen || !record.sought.is_empty() {
                 continue;
@@ -255,11 +214,11 @@ impl State {
     /// What is not wished any more waits for nothing.
     fn forget_waits(&mut self, wished: &[Wished]) {
         let named: BTreeSet<&ServiceName> = wished.iter().map(|wish| &wish.service).collect();
-        for (name, record) in &mut self.services {
+        self.services.change_restless(|name, record| {
             if record.moves.waits.is_some() && !named.contains(name) {
                 record.moves.waits = None;
             }
-        }
+        });
     }
 
     fn begin_if_its_turn(&mut self, wish: &Wished, slots: &mut MigrationSlots, board: &mut Board) {

@@ -108,7 +108,7 @@ impl State {
 
     /// Looks again at what is to be done about every copy.
     pub(crate) fn review_rivals(&mut self) {
-        let with_rivals = self.services.iter().filter(|(_, record)| !record.rivals.is_empty());
+        let with_rivals = self.services.restless().filter(|(_, record)| !record.rivals.is_empty());
         let names: Vec<ServiceName> = with_rivals.map(|(name, _)| name.clone()).collect();
         for name in names {
             self.with_service(&name, |state, record| state.review(&name, record));

@@ -1,17 +1,12 @@
 //! One service's record: its phase, the decision it stands on, and what is left to try.
 //!
-//! [`Phase`] is what the engine decides by; the state that `clustat` shows is derived from it. Each decision takes a new
-//! epoch, so that the outcome of an earlier one cannot be taken for the outcome of this one (design S9).
+//! [`Phase`] is what the engine decides by; the state that `clustat` shows is derived from it. Each decision
+//! (`decision.rs`) takes a new epoch, so that the outcome of an earlier one cannot be taken for the outcome of this one.
 
-use super::State;
-use super::history::{Cause, event};
-use super::migration::LostEnd;
-pub use super::migration::MigrationStage;
-use super::moves::Moves;
-use crate::mutant::{self, Mutant};
+use super::fencing::proof::FencedProof;
 use belay_proto::entry::GoneReason;
-use belay_proto::history::{EventKind, HistoryEvent, Severity};
-use belay_proto::{Index, NodeId, OwnershipEpoch, RequestId, ServiceName, ServiceState, Size, Timestamp};
+use belay_proto::history::HistoryEvent;
+use belay_proto::{Index, NodeId, OwnershipEpoch, RequestId, ServiceState, Size, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,6 +50,20 @@ pub enum Phase {
         to: NodeId,
         /// How far that is.
         stage: MigrationStage,
+    },
+}
+
+/// How far a migration is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MigrationStage {
+    /// The source is moving it.
+    Moving,
+    /// The call ended; both ends are asked what they have.
+    Looking {
+        /// Whether it runs at the source.
+        source: Option<bool>,
+        /// Whether it runs at the target.
+        target: Option<bool>,
     },
 }
 
@@ -116,11 +125,17 @@ impl Phase {
     /// Whether the state allows for a copy on this host.
     #[must_use]
     pub fn may_run_on(&self, node: NodeId) -> bool {
+        self.hosts().contains(&Some(node))
+    }
+
+    /// The hosts on which the state allows for a copy, each once.
+    #[must_use]
+    pub fn hosts(&self) -> [Option<NodeId>; 2] {
         match self {
-            Self::Starting { owner } | Self::Started { owner } | Self::Stopping { owner, .. } => *owner == node,
-            Self::Failed { at } => *at == node,
-            Self::Migrating { from, to, .. } => *from == node || *to == node,
-            Self::Stopped { .. } | Self::Disabled => false,
+            Self::Starting { owner } | Self::Started { owner } | Self::Stopping { owner, .. } => [Some(*owner), None],
+            Self::Failed { at } => [Some(*at), None],
+            Self::Migrating { from, to, .. } => [Some(*from), Some(*to).filter(|to| to != from)],
+            Self::Stopped { .. } | Self::Disabled => [None, None],
         }
     }
 
@@ -157,6 +172,53 @@ pub struct Search {
     pub retry_at: Option<Timestamp>,
     /// What the last failed start said.
     pub last_failure: Option<String>,
+}
+
+/// What a service's record remembers of its moves.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Moves {
+    /// Where an administrator's request wants it, once it is its turn.
+    pub asked: Option<NodeId>,
+    /// Where it could not be moved to.
+    pub failed: BTreeSet<NodeId>,
+    /// What the last failed migration said.
+    pub failure: Option<String>,
+    /// How often all members were tried in vain.
+    pub rounds: u32,
+    /// When they are tried again.
+    pub retry_at: Option<Timestamp>,
+    /// Why it has not been moved yet, if it should be.
+    pub waits: Option<MoveWait>,
+}
+
+/// Why a move has not begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MoveWait {
+    /// It will begin by itself.
+    Turn(String),
+    /// Something else has to happen first.
+    Blocked(String),
+}
+
+impl MoveWait {
+    /// The reason.
+    #[must_use]
+    pub fn words(&self) -> &str {
+        match self {
+            Self::Turn(text) | Self::Blocked(text) => text,
+        }
+    }
+}
+
+/// An end of a migration that is gone and proven to run nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostEnd {
+    /// Which.
+    pub(super) node: NodeId,
+    /// How that was proven.
+    pub(super) proof: FencedProof,
+    /// The same in words: "was fenced".
+    pub(super) words: String,
 }
 
 /// One service.
@@ -270,126 +332,9 @@ impl ServiceRecord {
             _ => None,
         }
     }
-}
 
-impl State {
-    /// The service's record.
-    #[must_use]
-    pub fn service(&self, name: &ServiceName) -> Option<&ServiceRecord> {
-        self.services.get(name)
-    }
-
-    /// All services, by name.
-    pub fn services(&self) -> impl Iterator<Item = (&ServiceName, &ServiceRecord)> {
-        self.services.iter()
-    }
-
-    /// Takes a record out to change it, and puts it back.
-    pub(crate) fn with_service<R>(
-        &mut self,
-        name: &ServiceName,
-        change: impl FnOnce(&mut Self, &mut ServiceRecord) -> R,
-    ) -> Option<R> {
-        let mut record = self.services.remove(name)?;
-        let result = change(self, &mut record);
-        self.services.insert(name.clone(), record);
-        Some(result)
-    }
-
-    /// Makes a decision: a new phase under a new epoch.
-    pub(crate) fn decide(
-        &mut self,
-        name: &ServiceName,
-        record: &mut ServiceRecord,
-        phase: Phase,
-        text: String,
-        cause: Cause,
-    ) {
-        let kept = mutant::is(Mutant::StartWithoutNewEpoch) && matches!(phase, Phase::Starting { .. });
-        record.epoch = if kept { record.epoch } else { record.epoch.next() };
-        // Whatever is decided, an earlier migration is over.
-        record.lost_end = None;
-        self.enter(name, record, phase, Severity::Notice, text, cause);
-    }
-
-    /// Enters a phase without a new decision: the present one ended.
-    pub(crate) fn enter(
-        &mut self,
-        name: &ServiceName,
-        record: &mut ServiceRecord,
-        phase: Phase,
-        severity: Severity,
-        text: String,
-        cause: Cause,
-    ) {
-        if let Some(owner) = record.phase.owner()
-            && phase.owner() != Some(owner)
-        {
-            record.last_owner = Some(owner);
-        }
-        let node = phase.owner().or_else(|| record.phase.owner());
-        let runs_nowhere = |phase: &Phase| matches!(phase, Phase::Stopped { .. } | Phase::Disabled);
-        if !(runs_nowhere(&record.phase) && runs_nowhere(&phase)) {
-            record.sought.clear();
-        }
-        record.sought_until = None;
-        record.phase = phase;
-        record.decided = self.index;
-        record.transition = Some(self.time);
-        record.waiting = None;
-        record.waits_turn = false;
-        record.trouble = None;
-        if record.phase.owner().is_none() || matches!(record.phase, Phase::Migrating { .. }) {
-            // Whatever places it next knows which hosts there are.
-            record.drawn_to.clear();
-        }
-        if !matches!(record.phase, Phase::Started { .. }) {
-            // There is no owner to ask any more.
-            record.rivals.values_mut().filter(|r| **r == Rival::AskingOwner).for_each(|r| *r = Rival::Tolerated);
-        }
-        // Whatever died while it was frozen, this is another life.
-        record.died_frozen = false;
-        record.ended = None;
-        let event = HistoryEvent { node, ..event(EventKind::Service, severity, text) };
-        self.note_service(name, record, event, cause);
-    }
-
-    /// Tells a service to start on a host that placement chose.
-    pub(crate) fn start_on(&mut self, name: &ServiceName, record: &mut ServiceRecord, owner: NodeId) {
-        let text = format!("starting on {}", self.node_name(owner));
-        record.search.retry_at = None;
-        self.decide(name, record, Phase::Starting { owner }, text, Cause::Before);
-    }
-
-    /// Tells the owner to stop a service.
-    pub(crate) fn stop_at(&mut self, name: &ServiceName, record: &mut ServiceRecord, owner: NodeId, then: AfterStop) {
-        let text = format!("stopping on {}", self.node_name(owner));
-        self.decide(name, record, Phase::Stopping { owner, then }, text, Cause::Before);
-    }
-
-    /// The service stopped for good reason; what was planned for afterwards happens.
-    pub(crate) fn after_stop(&mut self, name: &ServiceName, record: &mut ServiceRecord, then: AfterStop, cause: Cause) {
-        match then {
-            AfterStop::Stop => {
-                let phase = Phase::Stopped { wanted: Wanted::AtNextView };
-                self.enter(name, record, phase, Severity::Notice, "stopped".into(), cause);
-                self.answer_success(record);
-            }
-            AfterStop::Disable { .. } => {
-                record.search = Search::default();
-                record.restarts.clear();
-                self.enter(name, record, Phase::Disabled, Severity::Notice, "disabled".into(), cause);
-                self.answer_success(record);
-            }
-            AfterStop::Start { wish, avoid } => {
-                let owner = record.phase.owner();
-                record.search = Search { wish, avoid, ..Search::default() };
-                let phase = Phase::Stopped { wanted: Wanted::Now };
-                self.enter(name, record, phase, Severity::Info, "stopped, to be started again".into(), cause);
-                if let Some(owner) = owner.filter(|owner| wish == Some(*owner)) {
-                    self.restart_in_place(name, record, owner);
-                }
-            }
-        }
+    /// Whether there is anything about its moves to look at.
+    pub(crate) fn minds_moves(&self) -> bool {
+        self.home.is_some() || self.moves != Moves::default()
     }
 }

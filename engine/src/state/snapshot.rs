@@ -1,9 +1,9 @@
 //! A state as text, to be stored and sent to members that are behind, and its hash.
 
 use super::State;
+use super::chain::{FNV_START, fnv};
 use super::placement::rules::Rules;
 use crate::mutant::{self, Mutant};
-use belay_proto::entry::Entry;
 use belay_proto::ring::Progress;
 
 /// The version of snapshots that this build writes and reads.
@@ -63,12 +63,12 @@ impl State {
             state.rules = Rules::of(&config);
             state.config = Some(config);
         }
-        for record in state.services.values_mut() {
+        state.change_each(|record| {
             record.frozen &= !mutant::is(Mutant::SnapshotForgetsFrozen);
             if mutant::is(Mutant::SnapshotLosesRestarts) {
                 record.restarts.clear();
             }
-        }
+        });
         Ok(state)
     }
 
@@ -79,24 +79,10 @@ impl State {
     }
 }
 
-const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
-
-/// FNV-1a, 64 bits: guards against accidents, not against malice; all members are trusted.
-fn fnv(start: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-/// The hash of a history that continues with this entry.
-#[must_use]
-pub(crate) fn extend_chain(chain: u64, entry: &Entry) -> u64 {
-    let bytes = serde_json::to_vec(entry).unwrap_or_default();
-    fnv(FNV_START ^ chain, &bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use belay_proto::entry::{ENTRY_VERSION, View, What};
+    use belay_proto::entry::{ENTRY_VERSION, Entry, View, What};
     use belay_proto::ring::{RingId, RoundId};
     use belay_proto::{Incarnation, NodeId, Term, Timestamp};
 

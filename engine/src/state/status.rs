@@ -78,7 +78,7 @@ impl State {
     #[must_use]
     pub fn alarms(&self) -> Vec<String> {
         let mut alarms: Vec<String> = self.disarmed_alarm().into_iter().chain(self.lock_alarm()).collect();
-        for (name, record) in &self.services {
+        for (name, record) in self.services.iter() {
             for (node, rival) in &record.rivals {
                 alarms.push(self.copy_alarm(name, record, *node, *rival));
             }
@@ -96,7 +96,7 @@ impl State {
             }
         }
         alarms.extend(self.switch_on_alarms());
-        for (name, record) in &self.services {
+        for (name, record) in self.services.iter() {
             if record.ended == Some(GoneReason::Migrated) && record.sought.is_empty() {
                 alarms.push(format!("{name} {}", record.waiting.as_deref().unwrap_or("was migrated to no member")));
             } else if let Phase::Failed { at } = record.phase {

@@ -11,13 +11,13 @@
 
 use super::State;
 use super::fencing::Attempt;
+use super::fencing::owed::{Stage, SwitchOn};
 use super::history::node_event;
 use super::member::{NodeRecord, Standing};
 use crate::mutant::{self, Mutant};
 use belay_config::model::Device;
 use belay_proto::history::{EventId, EventKind, Severity};
 use belay_proto::{NodeId, NodeMode, Span, Timestamp};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// How many times a fenced host is tried to be switched on, whoever tries it.
@@ -25,47 +25,6 @@ pub const SWITCH_ON_ATTEMPTS: u32 = 5;
 
 /// How long to wait after one that failed. Nothing waits for it, and a power switch may need a moment.
 const AGAIN_AFTER: Span = Span::seconds(10);
-
-/// A fenced host that is to be switched on again.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SwitchOn {
-    /// The method that fenced it.
-    method: String,
-    /// The places of the devices in that method.
-    uses: Vec<u32>,
-    /// Who is told next, or the first member after that one. At first it is who fenced it: that one has just reached the
-    /// devices.
-    next: NodeId,
-    /// How many times it was tried.
-    tries: u32,
-    stage: Stage,
-    last_failure: Option<String>,
-    cause: Option<EventId>,
-}
-
-/// How far it is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-enum Stage {
-    /// The next attempt may begin then.
-    Waits { not_before: Timestamp },
-    /// A member tries it.
-    Tried(Attempt),
-    /// Its devices say that it is on. It has to boot.
-    Done { by: NodeId },
-    /// It was tried often enough.
-    GivenUp,
-}
-
-impl SwitchOn {
-    /// The attempt under way.
-    #[must_use]
-    pub fn attempt(&self) -> Option<&Attempt> {
-        match &self.stage {
-            Stage::Tried(attempt) => Some(attempt),
-            Stage::Waits { .. } | Stage::Done { .. } | Stage::GivenUp => None,
-        }
-    }
-}
 
 impl State {
     /// What a host's devices are to be switched on by, while that is owed and the configuration knows them.

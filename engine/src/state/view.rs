@@ -30,8 +30,11 @@ impl State {
             self.doubt_proofs(view);
             self.hold_starts(view);
             if mutant::is(Mutant::DisabledForgottenInPowerLoss) {
-                let disabled = self.services.values_mut().filter(|record| record.phase == Phase::Disabled);
-                disabled.for_each(|record| record.phase = Phase::Stopped { wanted: Wanted::Now });
+                self.change_each(|record| {
+                    if record.phase == Phase::Disabled {
+                        record.phase = Phase::Stopped { wanted: Wanted::Now };
+                    }
+                });
             }
         }
         self.note_hosts(&view.hosts);
@@ -76,7 +79,7 @@ impl State {
             return;
         }
         let starts_here = |phase: &Phase| matches!(phase, Phase::Starting { owner } if here(owner));
-        let starting = self.services.iter().filter(|(_, record)| starts_here(&record.phase));
+        let starting = self.services.restless().filter(|(_, record)| starts_here(&record.phase));
         for name in starting.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
             self.with_service(&name, |state, record| {
                 record.suspects.extend(&absent);
@@ -94,11 +97,11 @@ impl State {
 
     /// A stop by hand lasts until the membership changes (rgmanager.md §2: stopped is temporary).
     fn want_stopped_again(&mut self) {
-        for record in self.services.values_mut() {
+        self.change_each(|record| {
             if record.phase == (Phase::Stopped { wanted: Wanted::AtNextView }) {
                 record.phase = Phase::Stopped { wanted: Wanted::Now };
             }
-        }
+        });
     }
 
     /// A host whose daemon is away on purpose, or dead on a living host, may meanwhile have died itself.
@@ -136,17 +139,16 @@ impl State {
 
     /// Services on members that leave with everything stopped are stopped there, to be started elsewhere.
     pub(crate) fn drain_leaving(&mut self) {
-        let leaving =
-            |id: &NodeId| self.nodes.get(id).is_some_and(|node| node.standing == Standing::Leaving { stopped: true });
-        let to_stop: Vec<(ServiceName, NodeId)> = self
-            .services
-            .iter()
+        let leaving = self.nodes.iter().filter(|(_, node)| node.standing == Standing::Leaving { stopped: true });
+        let mut to_stop: Vec<(ServiceName, NodeId)> = leaving
+            .flat_map(|(id, _)| self.services.on(*id))
             .filter(|(_, record)| !record.frozen)
             .filter_map(|(name, record)| match record.phase {
-                Phase::Started { owner } if leaving(&owner) => Some((name.clone(), owner)),
+                Phase::Started { owner } => Some((name.clone(), owner)),
                 _ => None,
             })
             .collect();
+        to_stop.sort();
         for (name, owner) in to_stop {
             self.with_service(&name, |state, record| {
                 let then = AfterStop::Start { wish: None, avoid: Some(owner) };
@@ -159,9 +161,7 @@ impl State {
     #[must_use]
     pub fn may_leave(&self, me: NodeId) -> bool {
         match self.nodes.get(&me).map(|node| &node.standing) {
-            Some(Standing::Leaving { stopped: true }) => {
-                !self.services.values().any(|record| !record.frozen && record.phase.may_run_on(me))
-            }
+            Some(Standing::Leaving { stopped: true }) => !self.services.on(me).any(|(_, record)| !record.frozen),
             Some(Standing::Leaving { stopped: false }) => true,
             _ => false,
         }

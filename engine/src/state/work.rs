@@ -109,4 +109,27 @@ pub struct Assignments {
     pub inventory_wanted: Option<u64>,
     /// Whether the cluster knows how big this host is. If not, it has to be told, even if it was told before.
     pub facts_known: bool,
+    /// Up to which change of its state that is.
+    pub as_of: AsOf,
+}
+
+/// A place among the changes of one state.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AsOf(pub(super) Option<u64>);
+
+/// No part of what a host has to do.
+impl PartialEq for AsOf {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for AsOf {}
+
+impl Assignments {
+    /// The state they were derived from was replaced by another one, which counts its changes anew: the next time all
+    /// services are looked at.
+    pub fn of_another_state(&mut self) {
+        self.as_of = AsOf::default();
+    }
 }

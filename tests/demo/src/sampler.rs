@@ -17,6 +17,9 @@ const PERIOD: Duration = Duration::from_millis(15);
 /// For this long after its first sight a process is looked at anew each time: a child is its parent until it `exec`s.
 const SETTLING: Duration = Duration::from_secs(2);
 
+/// Later only this often: on a busy machine a child may be its parent for longer.
+const LATER: Duration = Duration::from_secs(1);
+
 /// One QEMU process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Copy {
@@ -117,6 +120,7 @@ fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
 struct Known {
     started: u64,
     first_seen: Instant,
+    looked_at: Instant,
     /// The VM's name and the host's number, if it is a QEMU of this run.
     guest: Option<(String, u32)>,
 }
@@ -156,8 +160,14 @@ impl Table {
     /// Which VM a process runs, if it runs one and is alive.
     fn guest_of(&mut self, pid: i32, now: Instant) -> Option<(String, u32)> {
         match self.known.get(&pid) {
-            // Not a QEMU, and too old to become one.
-            Some(known) if known.guest.is_none() && now.duration_since(known.first_seen) > SETTLING => None,
+            // Not a QEMU, and hardly one that is to become one.
+            Some(known)
+                if known.guest.is_none()
+                    && now.duration_since(known.first_seen) > SETTLING
+                    && now.duration_since(known.looked_at) < LATER =>
+            {
+                None
+            }
             Some(known) if known.guest.is_some() => {
                 let stat = process::stat(pid)?;
                 (stat.alive() && stat.started == known.started).then(|| known.guest.clone()).flatten()
@@ -166,7 +176,8 @@ impl Table {
                 let first_seen = other.map_or(now, |known| known.first_seen);
                 let stat = process::stat(pid)?;
                 let guest = guest_named_by(&process::arguments(pid), &self.run);
-                self.known.insert(pid, Known { started: stat.started, first_seen, guest: guest.clone() });
+                let known = Known { started: stat.started, first_seen, looked_at: now, guest: guest.clone() };
+                self.known.insert(pid, known);
                 guest.filter(|_| stat.alive())
             }
         }

@@ -20,7 +20,15 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// # Errors
 /// When its daemon does not answer.
 pub fn status(host: &Host) -> Result<Status> {
-    ask(host, "Status", &json!({}))
+    status_within(host, ANSWER_LIMIT)
+}
+
+/// The same, with another limit.
+///
+/// # Errors
+/// When its daemon does not answer within it.
+pub fn status_within(host: &Host, limit: Duration) -> Result<Status> {
+    ask(host, "Status", &json!({}), limit)
 }
 
 /// The newest events of the cluster's history, oldest first.
@@ -28,15 +36,23 @@ pub fn status(host: &Host) -> Result<Status> {
 /// # Errors
 /// When the daemon does not answer.
 pub fn events(host: &Host, last: u32) -> Result<Vec<HistoryEvent>> {
-    Ok(ask::<EventsReply>(host, "Events", &json!({ "last": last }))?.events)
+    events_within(host, last, ANSWER_LIMIT)
+}
+
+/// The same, with another limit.
+///
+/// # Errors
+/// When the daemon does not answer within it.
+pub fn events_within(host: &Host, last: u32, limit: Duration) -> Result<Vec<HistoryEvent>> {
+    Ok(ask::<EventsReply>(host, "Events", &json!({ "last": last }), limit)?.events)
 }
 
 /// One Varlink call: NUL-terminated JSON both ways.
-fn ask<T: DeserializeOwned>(host: &Host, method: &str, parameters: &Value) -> Result<T> {
+fn ask<T: DeserializeOwned>(host: &Host, method: &str, parameters: &Value, limit: Duration) -> Result<T> {
     let unreachable = || format!("belayd on {} does not answer", host.name);
     let mut stream = UnixStream::connect(host.socket()).with_context(unreachable)?;
-    stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-    stream.set_write_timeout(Some(ANSWER_LIMIT))?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.set_write_timeout(Some(limit))?;
     let mut call =
         serde_json::to_vec(&json!({ "method": format!("io.belay.Cluster.{method}"), "parameters": parameters }))?;
     call.push(0);

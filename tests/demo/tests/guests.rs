@@ -53,7 +53,7 @@ fn the_sampler_sees_two_copies_of_a_vm_when_two_hosts_run_it() {
     let sampler = Sampler::start(&run, &world::VMS).unwrap();
 
     create(&run, &reaper, 1, "web1");
-    until("the guest to come up", || sampler.seen().guest_up["web1"].len() == 1);
+    until("the guest to come up", || sampler.seen().guest_up.get("web1").is_some_and(|times| times.len() == 1));
     let seen = sampler.seen();
     assert_eq!(seen.running("web1").iter().map(|copy| copy.host).collect::<Vec<_>>(), [1]);
     assert_eq!(seen.max_copies, 1);

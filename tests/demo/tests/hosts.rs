@@ -10,7 +10,6 @@ use belay_demo::reaper::{Ended, Reaper};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -46,14 +45,18 @@ impl Stage {
         for host in run.hosts() {
             fs::create_dir(&host.dir).unwrap();
         }
-        let daemon = programs.join("belayd");
+        // By another process: what a thread of this one is just starting would inherit a file that is open for writing, and
+        // a program that is open for writing anywhere cannot be run.
+        let (text, daemon) = (programs.join("text"), programs.join("belayd"));
         fs::write(
-            &daemon,
+            &text,
             "#!/bin/sh\necho \"$*\" >> $BELAY_DEMO_HOST/arguments\n(sleep 0.05 & echo $! > $BELAY_DEMO_HOST/orphan)\n\
              echo $$ > $BELAY_DEMO_HOST/daemon\nexec sleep 1000\n",
         )
         .unwrap();
-        fs::set_permissions(&daemon, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut install = Command::new("install");
+        install.args(["-m", "755"]).arg(&text).arg(&daemon);
+        assert!(reaper().run(&mut install, Duration::from_secs(30)).unwrap().ok());
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_belay-demo-host"), programs.join("belay-demo-host")).unwrap();
         Self { run, programs, folder }
     }

@@ -8,6 +8,7 @@ use belay_demo::process;
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, umount2};
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -33,13 +34,21 @@ impl Folder {
     pub(crate) fn new() -> Result<Self> {
         clear_leftovers()?;
         let path = tempfile::Builder::new().prefix(PREFIX).rand_bytes(5).tempdir()?.keep();
-        let owner = File::create(path.join("owner"))?;
-        let owner = Flock::lock(owner, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)?;
+        // Locked before it has its name: a test that starts at this moment would take an unlocked one for left behind.
+        let owner = Flock::lock(File::create(path.join("new"))?, FlockArg::LockExclusiveNonblock);
+        let owner = owner.map_err(|(_, errno)| errno)?;
+        fs::rename(path.join("new"), path.join("owner"))?;
+        fs::create_dir(in_memory(&path))?;
         Ok(Self { path, done: false, _owner: owner })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Its part that lies in memory.
+    pub(crate) fn in_memory(&self) -> PathBuf {
+        in_memory(&self.path)
     }
 }
 
@@ -48,7 +57,7 @@ impl Drop for Folder {
         if !self.done {
             self.last_words();
         }
-        if let Err(error) = end(&self.path).and_then(|()| Ok(fs::remove_dir_all(&self.path)?)) {
+        if let Err(error) = end(&self.path).and_then(|()| remove(&self.path)) {
             eprintln!("{} is left behind: {error:#}", self.path.display());
         }
     }
@@ -67,6 +76,19 @@ impl Folder {
             }
         }
     }
+}
+
+fn in_memory(path: &Path) -> PathBuf {
+    Path::new("/dev/shm").join(path.file_name().unwrap_or_default())
+}
+
+fn remove(path: &Path) -> Result<()> {
+    // The other part first: without this one nobody would know of it.
+    match fs::remove_dir_all(in_memory(path)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    Ok(fs::remove_dir_all(path)?)
 }
 
 /// Ends what runs below a folder and unmounts what is mounted there.
@@ -90,7 +112,7 @@ fn clear_leftovers() -> Result<()> {
         let Ok(_nobody) = Flock::lock(owner, FlockArg::LockExclusiveNonblock) else { continue };
         end(&path)?;
         // Another test may be at it as well.
-        let _ = fs::remove_dir_all(&path);
+        let _ = remove(&path);
     }
     Ok(())
 }

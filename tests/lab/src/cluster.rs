@@ -125,7 +125,7 @@ impl Cluster {
         }
         for host in self.lab.hosts() {
             let look = format!("journalctl --unit=belayd --boot --grep='configuration version {version} .* in force'");
-            until(&format!("version {version} is in force on {}", host.name), Duration::from_secs(10), || {
+            until(&format!("version {version} is in force on {}", host.name), Duration::from_secs(30), || {
                 host.run(&look).ok().filter(command::Ran::ok)
             })?;
         }

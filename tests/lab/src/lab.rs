@@ -23,6 +23,12 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("ip", "iproute2"),
 ];
 
+/// How many lines of each daemon's journal a failed test shows.
+const LAST_WORDS: usize = 40;
+
+/// How much of each line.
+const LINE_CHARS: usize = 300;
+
 /// Real hosts, as long as this value lives.
 pub struct Lab {
     hosts: Vec<Host>,
@@ -152,6 +158,18 @@ impl Lab {
 }
 
 impl Lab {
+    /// The ends of the daemons' journals, for who sees only what a failed test has printed.
+    fn last_words(&self, folder: &Path) {
+        for host in &self.hosts {
+            let text = std::fs::read_to_string(folder.join(format!("{}.journal", host.name))).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().filter(|line| line.contains(" belayd[")).collect();
+            eprintln!("---- the end of belayd's journal on {} ----", host.name);
+            for line in lines.iter().skip(lines.len().saturating_sub(LAST_WORDS)) {
+                eprintln!("{}", line.chars().take(LINE_CHARS).collect::<String>());
+            }
+        }
+    }
+
     /// Leaves a failed lab up for `BELAY_LAB_HOLD` seconds, for whoever wants to look into its hosts.
     fn hold(&self) {
         let wanted = std::env::var("BELAY_LAB_HOLD").ok().and_then(|seconds| seconds.parse().ok());
@@ -170,7 +188,10 @@ impl Drop for Lab {
         if std::thread::panicking() {
             let folder = log_folder();
             match self.save_logs(&folder) {
-                Ok(()) => eprintln!("the hosts' journals are in {}", folder.display()),
+                Ok(()) => {
+                    self.last_words(&folder);
+                    eprintln!("the hosts' journals are in {}", folder.display());
+                }
                 Err(error) => eprintln!("the hosts' journals are lost: {error:#}"),
             }
             self.hold();

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// The bridge all hosts are plugged into.
 pub const BRIDGE: &str = "labbr";
 /// A power operation that takes longer is a fault of the lab.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// All hosts' hardware, and the other processes of the lab.

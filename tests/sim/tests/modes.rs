@@ -2,8 +2,7 @@
 #![allow(clippy::unwrap_used)] // The tests' own tools stop a test that cannot go on.
 
 use belay_engine::state::member::Standing;
-use belay_engine::state::migration::MigrationStage;
-use belay_engine::state::service::Phase;
+use belay_engine::state::service::{MigrationStage, Phase};
 use belay_proto::entry::Request;
 use belay_proto::{Code, NodeId, NodeMode, Span};
 use belay_sim::scenario::{Story, vm};

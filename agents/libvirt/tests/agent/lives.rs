@@ -3,7 +3,7 @@
 use crate::agent::gone;
 use crate::embedded::{Embedded, kill};
 use crate::guest::{Guest, with_disk};
-use belay_proto::agent::{AgentEvent, CallKind, DomainState, Witness};
+use belay_proto::agent::{AgentEvent, AgentLine, CallKind, DomainState, Witness};
 use belay_proto::entry::GoneReason;
 use std::fs::{self, File};
 use std::path::Path;
@@ -92,8 +92,11 @@ fn a_guest_whose_disk_fails_is_paused_and_says_which_disk() {
     assert!(detail.contains("disk.img") && detail.contains("paused"), "{detail}");
     let listed = agent.list();
     assert_eq!((listed[0].pid, listed[0].state), (Some(pid), DomainState::Paused));
-    let paused = |event: &AgentEvent| matches!(event, AgentEvent::Paused { why, .. } if why == "ioerror");
-    assert!(agent.events().iter().any(paused), "{:?}", agent.events());
+    // libvirt tells of the error and of the pause separately, in either order.
+    agent.wait(0, "pause", |line| match line {
+        AgentLine::Event(AgentEvent::Paused { why, .. }) if why == "ioerror" => Some(()),
+        _ => None,
+    });
     // It cannot obey, so the stop does not wait for it.
     let stopped = agent.call(CallKind::Stop { name: "web1".into(), grace_ms: 600_000, destroy: true });
     assert_eq!(stopped, Ok(belay_proto::agent::Answer::Stopped { destroyed: true }));

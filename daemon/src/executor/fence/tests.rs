@@ -6,13 +6,13 @@ use belay_proto::Index;
 use belay_proto::NodeId;
 use belay_proto::entry::FenceOutcome;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tempfile::TempDir;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Far above what is expected: the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A directory of agents that this test wrote, and what they leave in it.
 struct Agents(TempDir);
@@ -33,8 +33,16 @@ impl Agents {
              echo $(( $(cat {name}.runs 2>/dev/null || echo 0) + 1 )) > {name}.runs\n\
              mv {name}.in.$$ {name}.in.$(cat {name}.runs)"
         );
-        fs::write(&file, format!("#!/bin/sh\ncd {dir}\n{save}\n{body}\n")).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        self.install(&file, &format!("#!/bin/sh\ncd {dir}\n{save}\n{body}\n"));
+    }
+
+    /// Writes a program, by another process: what a thread of this one is just starting would inherit a file that is open
+    /// for writing, and a program that is open for writing anywhere cannot be run.
+    fn install(&self, file: &Path, text: &str) {
+        let source = self.0.path().join("text");
+        fs::write(&source, text).unwrap();
+        let installed = std::process::Command::new("install").args(["-m", "755"]).arg(source).arg(file).status();
+        assert!(installed.unwrap().success());
     }
 
     /// What the agent's metadata say it does unless told otherwise.
@@ -52,7 +60,7 @@ impl Agents {
 
     /// Waits for a file that an agent leaves.
     async fn leaves(&self, name: &str) -> String {
-        for _ in 0..2000 {
+        for _ in 0..6000 {
             match self.left(name) {
                 Some(text) if text.ends_with('\n') => return text,
                 _ => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -238,16 +246,16 @@ async fn an_agent_that_hangs_is_killed_at_its_limit_with_all_its_children() {
         "fence_hang",
         "trap '' TERM; (trap '' TERM; sleep 1000) & echo $! > child; echo $$ > self; echo stuck; wait; sleep 1000",
     );
+    // Long enough for it to get stuck, on a busy machine too.
     let settings = FenceSettings {
-        time_limit: Duration::from_millis(500),
+        time_limit: Duration::from_secs(4),
         kill_grace: Duration::from_millis(300),
         ..agents.settings()
     };
     let begun = Instant::now();
     let reason = reason(outcome_with(&agents, settings, work(&[&["fence_hang"]])).await);
-    assert!(begun.elapsed() >= Duration::from_millis(800), "no time between SIGTERM and SIGKILL");
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-    assert!(reason.contains("it had not ended after 0.5 s and was killed, saying 'stuck'"), "{reason}");
+    assert!(begun.elapsed() >= Duration::from_millis(4300), "no time between SIGTERM and SIGKILL");
+    assert!(reason.contains("it had not ended after 4 s and was killed, saying 'stuck'"), "{reason}");
     for file in ["self", "child"] {
         dies(&agents.left(file).unwrap()).await;
     }
@@ -257,11 +265,15 @@ async fn an_agent_that_hangs_is_killed_at_its_limit_with_all_its_children() {
 async fn an_agent_may_log_out_of_its_device_when_its_time_is_up() {
     let agents = Agents::new();
     agents.add("fence_slow", "trap 'echo bye > bye; exit 1' TERM; while :; do sleep 0.05; done");
-    let settings = FenceSettings { time_limit: Duration::from_millis(300), ..agents.settings() };
-    let begun = Instant::now();
+    // Long enough for it to set its trap, and then for what the trap does.
+    let settings = FenceSettings {
+        time_limit: Duration::from_secs(3),
+        kill_grace: Duration::from_secs(1000),
+        ..agents.settings()
+    };
+    // Comes within this test's patience: it is not waited on when it has ended.
     outcome_with(&agents, settings, work(&[&["fence_slow"]])).await;
     assert_eq!(agents.left("bye").as_deref(), Some("bye\n"));
-    assert!(begun.elapsed() < Duration::from_millis(1200), "waited on although it had ended");
 }
 
 #[tokio::test]
@@ -285,9 +297,7 @@ async fn an_agent_that_prints_for_ever_is_stopped_at_its_limit() {
 async fn something_an_agent_left_running_with_its_output_open_does_not_hold_up_the_outcome() {
     let agents = Agents::new();
     agents.add("fence_daemonizes", "setsid sleep 1000 & echo $! > child; echo done");
-    let begun = Instant::now();
     assert_eq!(outcome(&agents, work(&[&["fence_daemonizes"]])).await, confirmed("m1"));
-    assert!(begun.elapsed() < Duration::from_secs(5));
     let child = agents.left("child").unwrap().trim().parse().unwrap();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(child), nix::sys::signal::Signal::SIGKILL).unwrap();
 }
@@ -335,8 +345,7 @@ async fn the_log_tells_what_an_agent_said_but_not_its_password() {
 #[tokio::test]
 async fn an_agent_that_reads_nothing_is_none_the_worse_for_it() {
     let agents = Agents::new();
-    fs::write(agents.0.path().join("fence_deaf"), "#!/bin/sh\nexec 0<&-\nexit 0\n").unwrap();
-    fs::set_permissions(agents.0.path().join("fence_deaf"), fs::Permissions::from_mode(0o755)).unwrap();
+    agents.install(&agents.0.path().join("fence_deaf"), "#!/bin/sh\nexec 0<&-\nexit 0\n");
     let mut work = work(&[&["fence_deaf"]]);
     work.methods[0].devices[0].arguments.push(("comment".to_owned(), "x".repeat(500_000)));
     assert_eq!(outcome(&agents, work).await, confirmed("m1"));
@@ -413,7 +422,8 @@ async fn two_agents_never_work_on_one_victim_at_a_time() {
         "trap 'sleep 0.4; echo out > gone; exit 1' TERM; echo $$ > self; while :; do sleep 0.05; done",
     );
     agents.add("fence_next", "cp gone seen");
-    let (executor, mut outcomes) = agents.executor(agents.settings());
+    let (executor, mut outcomes) =
+        agents.executor(FenceSettings { kill_grace: Duration::from_secs(30), ..agents.settings() });
     executor.assign(&list(&[work(&[&["fence_slow"]])]));
     agents.leaves("self").await;
     executor.assign(&list(&[FenceWork { attempt: 2, ..work(&[&["fence_next"]]) }]));

@@ -13,6 +13,7 @@ mod connection;
 mod picture;
 
 use super::desk::{Desk, Ear};
+use super::held::{Held, LEAVE_WITHIN, LEFT};
 use super::{QuorumProbe, Ring, RingError, RingEvent};
 use belay_proto::NodeId;
 use connection::{Connection, Sent};
@@ -21,7 +22,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -50,9 +50,6 @@ const SEND_AGAIN: Duration = Duration::from_millis(2);
 const COME_BACK: Duration = Duration::from_millis(50);
 const COME_BACK_AT_MOST: Duration = Duration::from_secs(1);
 
-/// How long leaving may take before the others find out by themselves.
-const LEAVE_WITHIN: Duration = Duration::from_secs(2);
-
 /// How to take part.
 #[derive(Clone, Debug)]
 pub struct CorosyncSettings {
@@ -76,12 +73,8 @@ pub enum CorosyncError {
 /// A ring on corosync.
 #[derive(Debug)]
 pub struct CorosyncRing {
-    desk: Arc<Desk>,
     limit: Arc<AtomicUsize>,
-    events: mpsc::Receiver<RingEvent>,
-    thread: Option<JoinHandle<()>>,
-    /// The end of the thread was reported.
-    over: bool,
+    held: Held,
 }
 
 impl CorosyncRing {
@@ -99,16 +92,13 @@ impl CorosyncRing {
         let (sender, events) = mpsc::channel(EVENTS);
         let member = Member { settings, desk: Arc::clone(&desk), limit: Arc::clone(&limit), events: sender };
         let thread = std::thread::Builder::new().name("ring-corosync".to_owned()).spawn(move || member.run(ear))?;
-        Ok(Self { desk, limit, events, thread: Some(thread), over: false })
+        Ok(Self { limit, held: Held::new(desk, events, thread) })
     }
 
     fn stop(&mut self) {
-        self.desk.stop();
-        // The thread may be waiting for room.
-        self.events.close();
         // It is not waited for: it may be inside a call to a corosync that is frozen. Its process group is left when the
         // process ends at the latest.
-        drop(self.thread.take());
+        drop(self.held.stop());
     }
 }
 
@@ -121,41 +111,19 @@ impl Drop for CorosyncRing {
 #[async_trait::async_trait]
 impl Ring for CorosyncRing {
     async fn next(&mut self) -> RingEvent {
-        match self.events.recv().await {
-            Some(event) => {
-                self.desk.made_room();
-                event
-            }
-            None if self.over => std::future::pending().await,
-            None => {
-                self.over = true;
-                RingEvent::Down { reason: "this member left the ring".to_owned() }
-            }
-        }
+        self.held.next().await
     }
 
     fn propose(&self, bytes: Vec<u8>) -> Result<(), RingError> {
-        let limit = self.limit.load(Ordering::Relaxed);
-        if bytes.len() > limit {
-            return Err(RingError::TooLarge { size: bytes.len(), limit });
-        }
-        self.desk.propose(bytes)
+        self.held.propose(bytes, self.limit.load(Ordering::Relaxed))
     }
 
     fn quorum_probe(&self) -> QuorumProbe {
-        let desk = Arc::clone(&self.desk);
-        Arc::new(move || desk.quorate())
+        self.held.quorum_probe()
     }
 
     async fn leave(&mut self) {
-        self.desk.leave();
-        // Nobody waits for these events any more, but the thread must get on.
-        let emptied = async {
-            while self.events.recv().await.is_some() {
-                self.desk.made_room();
-            }
-        };
-        let _ = tokio::time::timeout(LEAVE_WITHIN, emptied).await;
+        self.held.leave().await;
         self.stop();
     }
 }
@@ -178,7 +146,7 @@ struct Member {
 impl Drop for Member {
     fn drop(&mut self) {
         // Also when the thread panics: a ring without a thread must not look alive.
-        self.desk.down("this member left the ring");
+        self.desk.down(LEFT);
     }
 }
 

@@ -25,6 +25,7 @@ mod segment;
 mod session;
 
 use super::desk::{Desk, Ear};
+use super::held::{Held, LEFT};
 use super::{QuorumProbe, Ring, RingError, RingEvent};
 use belay_proto::{Incarnation, NodeId};
 use claim::Claim;
@@ -33,7 +34,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -53,9 +53,6 @@ const EVENTS: usize = 256;
 /// Between attempts to come back.
 const COME_BACK: Duration = Duration::from_millis(20);
 const COME_BACK_AT_MOST: Duration = Duration::from_secs(1);
-
-/// How long leaving may take before the others find out by themselves.
-const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 
 /// How to take part.
 #[derive(Clone, Debug)]
@@ -106,11 +103,7 @@ pub enum LocalError {
 /// A local ring.
 #[derive(Debug)]
 pub struct LocalRing {
-    desk: Arc<Desk>,
-    events: mpsc::Receiver<RingEvent>,
-    thread: Option<JoinHandle<()>>,
-    /// The end of the thread was reported.
-    over: bool,
+    held: Held,
 }
 
 impl LocalRing {
@@ -128,14 +121,11 @@ impl LocalRing {
         let member = Member { settings: settings.clone(), desk: Arc::clone(&desk), events: sender };
         let name = format!("ring-{}", settings.node);
         let thread = std::thread::Builder::new().name(name).spawn(move || member.run(claim, ear)).map_err(failed)?;
-        Ok(Self { desk, events, thread: Some(thread), over: false })
+        Ok(Self { held: Held::new(desk, events, thread) })
     }
 
     fn stop(&mut self) {
-        self.desk.stop();
-        // The thread may be waiting for room.
-        self.events.close();
-        if let Some(thread) = self.thread.take() {
+        if let Some(thread) = self.held.stop() {
             // It looks at the flag between two steps, none of which waits.
             let _ = thread.join();
         }
@@ -151,40 +141,19 @@ impl Drop for LocalRing {
 #[async_trait::async_trait]
 impl Ring for LocalRing {
     async fn next(&mut self) -> RingEvent {
-        match self.events.recv().await {
-            Some(event) => {
-                self.desk.made_room();
-                event
-            }
-            None if self.over => std::future::pending().await,
-            None => {
-                self.over = true;
-                RingEvent::Down { reason: "this member left the ring".to_owned() }
-            }
-        }
+        self.held.next().await
     }
 
     fn propose(&self, bytes: Vec<u8>) -> Result<(), RingError> {
-        if bytes.len() > MAX_MESSAGE {
-            return Err(RingError::TooLarge { size: bytes.len(), limit: MAX_MESSAGE });
-        }
-        self.desk.propose(bytes)
+        self.held.propose(bytes, MAX_MESSAGE)
     }
 
     fn quorum_probe(&self) -> QuorumProbe {
-        let desk = Arc::clone(&self.desk);
-        Arc::new(move || desk.quorate())
+        self.held.quorum_probe()
     }
 
     async fn leave(&mut self) {
-        self.desk.leave();
-        // Nobody waits for these events any more, but the thread must get to the end of the log.
-        let emptied = async {
-            while self.events.recv().await.is_some() {
-                self.desk.made_room();
-            }
-        };
-        let _ = tokio::time::timeout(LEAVE_WITHIN, emptied).await;
+        self.held.leave().await;
         self.stop();
     }
 }
@@ -199,7 +168,7 @@ struct Member {
 impl Drop for Member {
     fn drop(&mut self) {
         // Also when the thread panics: a ring without a thread must not look alive.
-        self.desk.down("this member left the ring");
+        self.desk.down(LEFT);
     }
 }
 

@@ -5,7 +5,7 @@
 //! and a host whose size nobody knows is never full: an old configuration says neither, and must go on working.
 
 use super::super::State;
-use super::super::service::{Phase, ServiceRecord};
+use super::super::service::ServiceRecord;
 use super::rules::Rules;
 use belay_config::model::{Cluster, Vm};
 use belay_proto::{NodeId, ServiceName, Size};
@@ -78,14 +78,9 @@ pub(crate) fn size_of(vm: Option<&Vm>, record: &ServiceRecord) -> Size {
 impl ServiceRecord {
     /// Every host it counts on, once.
     fn each_host(&self, mut visit: impl FnMut(NodeId)) {
-        let (one, other) = match self.phase {
-            Phase::Starting { owner } | Phase::Started { owner } | Phase::Stopping { owner, .. } => (Some(owner), None),
-            Phase::Failed { at } => (Some(at), None),
-            Phase::Migrating { from, to, .. } => (Some(from), Some(to).filter(|to| *to != from)),
-            Phase::Stopped { .. } | Phase::Disabled => (None, None),
-        };
-        one.into_iter().chain(other).for_each(&mut visit);
-        let counted = |id: &NodeId| Some(*id) == one || Some(*id) == other;
+        let allowed = self.phase.hosts();
+        allowed.into_iter().flatten().for_each(&mut visit);
+        let counted = |id: &NodeId| allowed.contains(&Some(*id));
         self.rivals.keys().filter(|id| !counted(id)).copied().for_each(&mut visit);
         let rest = self.suspects.iter().filter(|id| !counted(id) && !self.rivals.contains_key(id));
         rest.copied().for_each(&mut visit);
@@ -159,7 +154,7 @@ impl State {
         }
         // Both maps are in the order of names: side by side, instead of a search for each of ten thousand.
         let mut vms = self.config.iter().flat_map(|config| &config.vms).peekable();
-        for (name, record) in &self.services {
+        for (name, record) in self.services.iter() {
             while vms.next_if(|(other, _)| *other < name).is_some() {}
             let vm = vms.peek().filter(|(other, _)| *other == name).map(|(_, vm)| *vm);
             board.add(&self.rules, name, vm, record);

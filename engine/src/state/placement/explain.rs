@@ -118,7 +118,7 @@ impl State {
 
     fn kept_apart(&self, rule: usize, own: &ServiceName, node: NodeId) -> String {
         let vms = self.cluster().and_then(|config| config.placement.affinities.get(rule)).map(|rule| &rule.vms);
-        let there = |name: &&ServiceName| self.services.get(*name).is_some_and(|r| r.phase.may_run_on(node));
+        let there = |name: &&ServiceName| self.services.get(name).is_some_and(|r| r.phase.may_run_on(node));
         let other = vms.into_iter().flatten().filter(|name| *name != own).find(there);
         other.map_or_else(|| "another VM".to_owned(), ToString::to_string)
     }

@@ -8,8 +8,7 @@
 use super::super::State;
 use super::super::history::{Cause, event};
 use super::super::member::Standing;
-use super::super::migration::MigrationStage;
-use super::super::service::{Phase, ServiceRecord};
+use super::super::service::{MigrationStage, Phase, ServiceRecord};
 use belay_proto::history::{EventKind, Severity};
 use belay_proto::{NodeId, ServiceName};
 use std::cmp::Reverse;
@@ -64,9 +63,7 @@ impl State {
             .map(|(name, _, to)| (name.clone(), to))
             .collect();
         for (name, to) in drawn {
-            if let Some(record) = self.services.get_mut(&name) {
-                record.drawn_to.insert(to);
-            }
+            self.services.change(&name, |record| record.drawn_to.insert(to));
         }
     }
 
@@ -84,7 +81,7 @@ impl State {
         }
         let mut moves: Vec<(u32, Move)> = self
             .services
-            .iter()
+            .restless()
             .filter(|(_, record)| !record.drawn_to.is_empty())
             .flat_map(|(name, record)| self.better_hosts(name, record))
             .collect();

@@ -58,7 +58,7 @@ impl State {
         }
         let pending: Vec<ServiceName> = self
             .services
-            .iter()
+            .restless()
             .filter(|(_, record)| {
                 record.phase == Phase::Stopped { wanted: Wanted::Now }
                     && !record.frozen

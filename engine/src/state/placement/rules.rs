@@ -1,7 +1,7 @@
 //! The configuration's rules between VMs, turned round: for each VM what concerns it. Made once per configuration, since
 //! every placement asks; it follows from the configuration and is no part of what members exchange.
 
-use belay_config::model::{Affinity, Cluster};
+use belay_config::model::{Affinity, Cluster, DependMode, Vm};
 use belay_proto::ServiceName;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,7 @@ pub(crate) struct Rules {
     block_of: BTreeMap<ServiceName, usize>,
     /// VMs that have to be together. Rules that share a VM make one block: what must be with the same must be together.
     blocks: Vec<BTreeSet<ServiceName>>,
-    /// VMs that depend on another one.
+    /// VMs that are stopped when another one is gone.
     dependants: Vec<ServiceName>,
     how_many: usize,
 }
@@ -46,7 +46,7 @@ impl Rules {
         for (number, block) in rules.blocks.iter().enumerate() {
             rules.block_of.extend(block.iter().map(|vm| (vm.clone(), number)));
         }
-        rules.dependants = config.vms.iter().filter(|(_, vm)| vm.depend.is_some()).map(|(n, _)| n.clone()).collect();
+        rules.dependants = needy(config).map(|(name, _)| name.clone()).collect();
         rules
     }
 
@@ -76,10 +76,14 @@ impl Rules {
         (self.how_many, self.blocks.len())
     }
 
-    /// The VMs that depend on another one.
+    /// The VMs that are stopped when another one is gone.
     pub(crate) fn dependants(&self) -> &[ServiceName] {
         &self.dependants
     }
+}
+
+fn needy(config: &Cluster) -> impl Iterator<Item = (&ServiceName, &Vm)> {
+    config.vms.iter().filter(|(_, vm)| vm.depend.is_some() && vm.depend_mode == DependMode::Hard)
 }
 
 /// Whether a rule keeps its VMs on one host at any price.

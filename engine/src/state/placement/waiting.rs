@@ -111,7 +111,7 @@ impl State {
     pub(crate) fn patience_ends(&self) -> Option<Timestamp> {
         let waits =
             |record: &&ServiceRecord| record.phase == (Phase::Stopped { wanted: Wanted::Now }) && !record.frozen;
-        let mut pending = self.services.values().filter(waits).peekable();
+        let mut pending = self.services.restless().map(|(_, record)| record).filter(waits).peekable();
         pending.peek()?;
         let joins = self.nodes.keys().filter_map(|id| self.answers_soon(*id, JOIN_PATIENCE)).min();
         pending.filter_map(|record| self.wish_may_come_true(record)).chain(joins).min()

@@ -1,7 +1,7 @@
 //! Requests about the cluster or one of its hosts, rather than about one service.
 
 use super::super::State;
-use super::super::fencing::FencedProof;
+use super::super::fencing::proof::FencedProof;
 use super::super::history::node_event;
 use super::super::member::Standing;
 use belay_proto::entry::Request;

@@ -1,6 +1,5 @@
 use crate::state::State;
-use crate::state::migration::MigrationStage;
-use crate::state::service::{AfterStop, Phase, Rival, ServiceRecord, Wanted};
+use crate::state::service::{AfterStop, MigrationStage, Phase, Rival, ServiceRecord, Wanted};
 use crate::state::work::WorkKind;
 use belay_proto::entry::{ENTRY_VERSION, Entry, GoneReason, Member, Seen, View, What, WorkOutcome};
 use belay_proto::ring::{RingId, RoundId};

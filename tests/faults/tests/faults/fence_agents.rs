@@ -50,7 +50,7 @@ fn whatever_fence_agents_do_nothing_starts_elsewhere_before_one_has_succeeded() 
     let cluster = Cluster::build(&configuration)?;
     fence_script(&cluster.run, AGENT, MOODS)?;
     for host in cluster.run.hosts() {
-        fs::write(host.options(), format!("--ring-token=2s\n{LIMIT}\n"))?;
+        fs::write(host.options(), format!("--ring-token=3s\n{LIMIT}\n"))?;
     }
     cluster.switch_on()?;
     cluster.all_run(&configuration)?;

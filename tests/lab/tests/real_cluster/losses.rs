@@ -38,9 +38,9 @@ pub(crate) fn cut_link(cluster: &Cluster) -> Result<()> {
     took("survivors agree", cluster.settled(&survivors, seconds(30))?);
 
     // Its fencing was a reboot, and its cable is still out: alone it has no quorum, and must do nothing.
-    until("the fenced host is switched on", seconds(20), || victim.leader().ok().flatten())?;
+    until("the fenced host is switched on", seconds(30), || victim.leader().ok().flatten())?;
     victim.wait_booted(seconds(60))?;
-    until("belayd answers on the isolated host", seconds(20), || {
+    until("belayd answers on the isolated host", seconds(30), || {
         victim.run("clustat").ok().filter(|ran| ran.stdout.contains("Member Status: Inquorate"))
     })?;
     std::thread::sleep(seconds(8));
@@ -61,7 +61,7 @@ pub(crate) fn silent_bmc(cluster: &Cluster) -> Result<()> {
     let (survivors, its_vms, boots) = before(cluster, victim)?;
     victim.silence_bmc(true)?;
     victim.power_cut()?;
-    until("corosync drops the host", seconds(20), || ring_of_two(survivors[0]))?;
+    until("corosync drops the host", seconds(30), || ring_of_two(survivors[0]))?;
     std::thread::sleep(seconds(8));
     let running = its_vms.iter().find(|vm| cluster.watch.running(vm).is_some());
     ensure!(running.is_none(), "{running:?} was started though {} was not fenced", victim.name);
@@ -106,7 +106,7 @@ fn recovered(
     its_vms: &[String],
     cut: Instant,
 ) -> Result<Instant> {
-    until("corosync drops the host", seconds(20), || ring_of_two(survivors[0]))?;
+    until("corosync drops the host", seconds(30), || ring_of_two(survivors[0]))?;
     let detected = cut.elapsed();
     let (off, _) = until("the host is fenced", seconds(60), || {
         let mut calls = cluster.lab.bmc(&victim.name).into_iter().filter(|call| call.at > cut);
@@ -133,7 +133,7 @@ fn ring_of_two(host: &Host) -> Option<()> {
 fn only_these_booted_once_more(cluster: &Cluster, vms: &[String], before: &[usize]) -> Result<()> {
     let wanted: Vec<usize> =
         cluster.vms().iter().zip(before).map(|(vm, &boots)| boots + usize::from(vms.contains(vm))).collect();
-    let (_, _) = until("each recovered VM has booted once more, and no other", seconds(10), || {
+    let (_, _) = until("each recovered VM has booted once more, and no other", seconds(30), || {
         (cluster.boots().ok()? == wanted).then_some(())
     })
     .with_context(|| format!("{vms:?} were recovered; boots before {before:?}, now {:?}", cluster.boots()))?;

@@ -64,7 +64,7 @@ fn forming(cluster: &Cluster) -> Result<()> {
         ensure!(!cluster.watch.on(&host.name).is_empty(), "{} runs nothing: the VMs are not spread", host.name);
     }
     let once = || cluster.boots().ok().filter(|boots| boots.iter().all(|&times| times == 1));
-    until("each guest has booted, once", seconds(20), once).with_context(|| format!("{:?}", cluster.boots()))?;
+    until("each guest has booted, once", seconds(30), once).with_context(|| format!("{:?}", cluster.boots()))?;
     ensure!(cluster.fenced() == 0, "hosts were fenced while the cluster formed");
     Ok(())
 }
