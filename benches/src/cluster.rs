@@ -188,7 +188,7 @@ impl Cluster {
 
     /// The last host is proven off.
     pub fn last_is_fenced(&mut self) -> usize {
-        let outcome = FenceOutcome::Confirmed { method: "power".into() };
+        let outcome = FenceOutcome::Confirmed { method: "power".into(), switch_on: Vec::new() };
         self.apply(1, What::FenceOutcome { victim: NodeId(self.size.hosts), attempt: 1, outcome })
     }
 

@@ -44,6 +44,8 @@ mutants! {
     LateFenceOutcomeProves,
     /// Two members are told to fence the same victim at once.
     TwoFencers,
+    /// Nobody takes over when the member dies that is to switch a fenced host on again.
+    SwitchOnDiesWithFencer,
     /// A member that was held for silent and answers again is fenced all the same.
     FenceWhoAnswers,
     /// A daemon that is back in the same boot passes for a restarted host that runs nothing.

@@ -80,11 +80,11 @@ pub enum What {
         /// Domains by name; those it does not list keep the size that was last reported.
         domains: BTreeMap<DomainName, Size>,
     },
-    /// An attempt to fence ended.
+    /// An attempt to fence, or to switch on again what was fenced, ended.
     FenceOutcome {
         /// Whom.
         victim: NodeId,
-        /// Which attempt, counted from 1 over the victim's whole fencing.
+        /// Which attempt. Every number is given once for a host, whatever the attempt is to do.
         attempt: u32,
         /// How it ended.
         outcome: FenceOutcome,
@@ -233,18 +233,29 @@ impl GoneReason {
     }
 }
 
-/// How one attempt to fence a host ended.
+/// How one attempt to fence a host, or to switch a fenced one on again, ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FenceOutcome {
-    /// Every device of a method confirmed it.
+    /// Every device of a method confirmed that the host is off.
     Confirmed {
         /// The method's name.
         method: String,
+        /// The places, in that method, of the devices that are to switch the host on again: the second half of a power
+        /// cycle, which is work of its own. Empty where the configuration wants it to stay off.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        switch_on: Vec<u32>,
     },
     /// No method worked.
     Failed {
         /// What each method said, without secrets.
+        reason: String,
+    },
+    /// The host was fenced, and all of its devices have switched it on again.
+    SwitchedOn,
+    /// The host was fenced, and not all of its devices have switched it on again.
+    StaysOff {
+        /// What those said that did not, without secrets.
         reason: String,
     },
 }

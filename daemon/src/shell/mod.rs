@@ -85,7 +85,8 @@ pub async fn run(settings: Settings) -> Result<()> {
     let agent = AgentSettings::new(&settings.agent);
     let vm_settings = VmSettings::new(agent, &settings.hypervisor, host.identity.boot.clone());
     let vms = VmExecutor::spawn(vm_settings, report.clone(), probe.clone());
-    let fence = FenceSettings { time_limit: settings.fence_timeout.into(), ..FenceSettings::default() };
+    let mark = Some(settings.state_dir.clone().into_os_string());
+    let fence = FenceSettings { time_limit: settings.fence_timeout.into(), mark, ..FenceSettings::default() };
     let fencing = FenceExecutor::spawn(fence, report, Arc::new(probe));
     let (query, queries) = mpsc::channel(QUEUE);
     tokio::spawn(control::serve(listener, query));

@@ -1,12 +1,13 @@
 //! One attempt to fence one victim: its methods in order, of each method the devices in order. A device that fails ends
 //! its method; the first method whose devices all succeed ends the attempt. Of a power cycle only the first half belongs
-//! to the attempt; the second, switching on again, is handed back to be done after the outcome is known.
+//! to the attempt; the second, switching on again, is told with the outcome, to be done when that is known to all.
 
 use super::cycle::{self, with_action};
-use super::driver::Desk;
+use super::driver::{About, Desk};
 use super::input::{self, InputError};
 use super::{Purpose, RunEnd, RunId};
 use crate::Moment;
+use belay_config::model::Device;
 use belay_engine::mutant::{self, Mutant};
 use belay_engine::state::work::FenceWork;
 use belay_proto::entry::FenceOutcome;
@@ -16,7 +17,7 @@ use std::time::Duration;
 /// How long an agent may take to describe itself.
 const METADATA_WITHIN: Duration = Duration::from_secs(10);
 /// The longest reason that goes into the history; eight methods with their agents' last words fit.
-const REASON_CHARS: usize = 4000;
+pub(super) const REASON_CHARS: usize = 4000;
 
 /// Why a device did not work.
 #[derive(Debug, thiserror::Error)]
@@ -36,16 +37,8 @@ enum DeviceError {
 pub(super) enum Ending {
     /// Nobody wants this victim fenced any more.
     Cancelled,
-    /// It came to an outcome, with what is left to switch on.
-    Known(FenceOutcome, Vec<PowerOn>),
-}
-
-/// The second half of a power cycle of one device.
-#[derive(Debug)]
-pub(super) struct PowerOn {
-    pub(super) agent: String,
-    pub(super) arguments: Vec<(String, String)>,
-    pub(super) within: Duration,
+    /// It came to an outcome.
+    Known(FenceOutcome),
 }
 
 /// The call of the device whose turn it is.
@@ -75,10 +68,10 @@ pub(super) struct Attempt {
     cancelled: bool,
     method: usize,
     device: usize,
-    /// What the call under way is to be followed by, if it is the first half of a power cycle.
-    on: Option<PowerOn>,
-    /// What the method under way has switched off and shall switch on again.
-    power_on: Vec<PowerOn>,
+    /// Whether the call under way is the first half of a power cycle.
+    cycles: bool,
+    /// The devices by which the method under way has switched off what they shall switch on again.
+    switch_on: Vec<u32>,
     /// Whether it was told that it waits for quorum, since the last call.
     told: bool,
     reasons: Vec<String>,
@@ -92,8 +85,8 @@ impl Attempt {
             cancelled: false,
             method: 0,
             device: 0,
-            on: None,
-            power_on: Vec::new(),
+            cycles: false,
+            switch_on: Vec::new(),
             told: false,
             reasons: Vec::new(),
             stage: None,
@@ -108,7 +101,7 @@ impl Attempt {
                 "{victim} has no fence method: make sure that it is off and run 'belay ack-fence {victim}', \
                  or give it a <method> in cluster.conf"
             );
-            return Some(Ending::Known(FenceOutcome::Failed { reason }, Vec::new()));
+            return Some(Ending::Known(FenceOutcome::Failed { reason }));
         }
         self.next(desk)
     }
@@ -184,7 +177,9 @@ impl Attempt {
                 self.next(desk)
             }
             (Some(Stage::Fences(..)), RunEnd::Succeeded { .. }) => {
-                self.power_on.extend(self.on.take());
+                if std::mem::take(&mut self.cycles) {
+                    self.switch_on.extend(u32::try_from(self.device));
+                }
                 self.device += 1;
                 self.next(desk)
             }
@@ -196,7 +191,7 @@ impl Attempt {
                 }
                 if !std::mem::replace(&mut self.told, true) {
                     let victim = &self.work.victim_name;
-                    desk.tell(&self.work, Severity::Warning, format!("fencing {victim} waits for quorum"));
+                    desk.tell(About::from(&self.work), Severity::Warning, format!("fencing {victim} waits for quorum"));
                 }
                 self.stage = Some(Stage::WaitsForQuorum(call, desk.now + desk.settings.quorum_poll));
                 None
@@ -213,21 +208,33 @@ impl Attempt {
         loop {
             let Some(method) = self.work.methods.get(self.method) else {
                 let reason: String = self.reasons.join("; ").chars().take(REASON_CHARS).collect();
-                return Some(Ending::Known(FenceOutcome::Failed { reason }, Vec::new()));
+                return Some(Ending::Known(FenceOutcome::Failed { reason }));
             };
             if method.devices.is_empty() {
                 self.method_failed("", &DeviceError::None);
                 continue;
             }
-            if self.device >= method.devices.len() {
-                let outcome = FenceOutcome::Confirmed { method: method.name.clone() };
-                return Some(Ending::Known(outcome, std::mem::take(&mut self.power_on)));
+            let (done, left) = method.devices.split_at(self.device.min(method.devices.len()));
+            let only_on = |device: &Device| self.only_switches_on(device);
+            // All that switch it off have: those that only switch it on are the second half, as with a power cycle. Without
+            // one that switches off there is no proof.
+            if left.iter().all(only_on) && !done.iter().all(only_on) {
+                let rest = self.device..method.devices.len();
+                self.switch_on.extend(rest.filter_map(|place| u32::try_from(place).ok()));
+                let (method, switch_on) = (method.name.clone(), std::mem::take(&mut self.switch_on));
+                return Some(Ending::Known(FenceOutcome::Confirmed { method, switch_on }));
             }
             match self.call(desk) {
                 Ok(call) => return self.split(desk, call),
                 Err(error) => self.method_failed(&self.device_words(), &error),
             }
         }
+    }
+
+    fn only_switches_on(&self, device: &Device) -> bool {
+        let Some(fence_device) = self.work.devices.get(&device.fence_device) else { return false };
+        let arguments = input::arguments(device, fence_device, &self.work.victim_name);
+        arguments.is_ok_and(|arguments| cycle::action(&arguments) == Some(cycle::ON))
     }
 
     fn call(&self, desk: &Desk<'_>) -> Result<Call, DeviceError> {
@@ -251,7 +258,8 @@ impl Attempt {
                     return None;
                 }
                 None => {
-                    let run = desk.run(&self.work, &call.agent, cycle::question(), METADATA_WITHIN, Purpose::Metadata);
+                    let about = About::from(&self.work);
+                    let run = desk.run(about, &call.agent, cycle::question(), METADATA_WITHIN, Purpose::Metadata);
                     self.stage = Some(Stage::AsksWord(call, run));
                     return None;
                 }
@@ -260,10 +268,8 @@ impl Attempt {
         if !is_cycle {
             return self.fence(desk, call);
         }
-        let Call { agent, arguments, within } = call;
-        let on = with_action(&arguments, "on");
-        self.on = Some(PowerOn { agent: agent.clone(), arguments: on, within });
-        self.fence(desk, Call { agent, arguments: with_action(&arguments, "off"), within })
+        self.cycles = true;
+        self.fence(desk, Call { arguments: with_action(&call.arguments, cycle::OFF), ..call })
     }
 
     fn fence(&mut self, desk: &mut Desk<'_>, call: Call) -> Option<Ending> {
@@ -276,7 +282,7 @@ impl Attempt {
             method: method.map(|method| method.name.clone()).unwrap_or_default(),
             device: device.map(|device| device.fence_device.clone()).unwrap_or_default(),
         };
-        let run = desk.run(&self.work, &call.agent, call.arguments.clone(), call.within, purpose);
+        let run = desk.run(About::from(&self.work), &call.agent, call.arguments.clone(), call.within, purpose);
         self.stage = Some(Stage::Fences(call, run));
         None
     }
@@ -293,8 +299,8 @@ impl Attempt {
         self.method += 1;
         self.device = 0;
         self.told = false;
-        self.on = None;
-        self.power_on.clear();
+        self.cycles = false;
+        self.switch_on.clear();
     }
 
     fn device_words(&self) -> String {

@@ -2,12 +2,18 @@
 //! again.
 //!
 //! `reboot`, the usual action of power agents, is off, verify, on, in one call. Here the off of all devices comes first,
-//! which is the proof, and the on of all devices follows when the outcome has been reported. That saves the seconds of
-//! every "on", and a host with two power supplies really loses its power: two reboots one after the other never take it
+//! which is the proof, and the on of all devices is work of its own that follows when the proof is known. That saves the
+//! seconds of every "on", and a host with two power supplies really loses its power: two reboots one after the other never take it
 //! from both at a time.
 
 /// The action that means off, verify, on (FenceAgentAPI).
 pub(super) const REBOOT: &str = "reboot";
+
+/// Its first half.
+pub(super) const OFF: &str = "off";
+
+/// Its second half.
+pub(super) const ON: &str = "on";
 
 /// What asks an agent to describe itself.
 pub(super) fn question() -> Vec<(String, String)> {

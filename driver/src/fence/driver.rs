@@ -1,32 +1,43 @@
-//! The driver: keeps one attempt a victim going, reports its outcome, and switches on again what was cycled.
+//! The driver: keeps one attempt a victim going, to fence it or to switch it on again, and reports its outcome.
 
-use super::attempt::{Attempt, Ending, PowerOn};
-use super::{FenceAction, FenceEvent, Purpose, Run, RunEnd, RunId, Settings, Wanted};
+use super::attempt::{Attempt, Ending};
+use super::switch_on::SwitchingOn;
+use super::{FenceAction, FenceEvent, Purpose, Run, RunEnd, RunId, Settings, Task, Wanted};
 use crate::Moment;
 use belay_engine::mutant::{self, Mutant};
-use belay_engine::state::work::FenceWork;
+use belay_engine::state::work::{FenceWork, SwitchOnWork};
 use belay_proto::NodeId;
 use belay_proto::entry::{FenceOutcome, What};
 use belay_proto::history::Severity;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What is known of one victim on the list.
 #[derive(Debug)]
 enum Victim {
     Running(Box<Attempt>),
-    /// Proven off, and being switched on again. No other attempt begins before that has ended: it might end with the
-    /// host on.
-    SwitchingOn {
-        work: Box<FenceWork>,
-        outcome: FenceOutcome,
-        run: RunId,
-        left: VecDeque<PowerOn>,
-    },
-    Done {
-        attempt: u32,
-        outcome: FenceOutcome,
-    },
+    SwitchingOn(Box<SwitchingOn>),
+    Done { attempt: u32, outcome: FenceOutcome },
+}
+
+/// Whom an attempt is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct About<'a> {
+    victim: NodeId,
+    name: &'a str,
+    attempt: u32,
+}
+
+impl<'a> From<&'a FenceWork> for About<'a> {
+    fn from(work: &'a FenceWork) -> Self {
+        Self { victim: work.victim, name: &work.victim_name, attempt: work.attempt }
+    }
+}
+
+impl<'a> From<&'a SwitchOnWork> for About<'a> {
+    fn from(work: &'a SwitchOnWork) -> Self {
+        Self { victim: work.victim, name: &work.victim_name, attempt: work.attempt }
+    }
 }
 
 /// What attempts work with.
@@ -46,7 +57,7 @@ impl Desk<'_> {
     /// Has an agent run.
     pub(super) fn run(
         &mut self,
-        work: &FenceWork,
+        about: About<'_>,
         agent: &str,
         arguments: Vec<(String, String)>,
         within: Duration,
@@ -61,9 +72,9 @@ impl Desk<'_> {
             within,
             needs_quorum: matches!(purpose, Purpose::Fence { .. }) && !mutant::is(Mutant::FencingWithoutQuorum),
             purpose,
-            victim: work.victim,
-            victim_name: work.victim_name.clone(),
-            attempt: work.attempt,
+            victim: about.victim,
+            victim_name: about.name.to_owned(),
+            attempt: about.attempt,
         }));
         id
     }
@@ -72,8 +83,8 @@ impl Desk<'_> {
         self.out.push(FenceAction::Stop(run));
     }
 
-    pub(super) fn tell(&mut self, work: &FenceWork, severity: Severity, text: String) {
-        let (victim, attempt) = (work.victim_name.clone(), work.attempt);
+    pub(super) fn tell(&mut self, about: About<'_>, severity: Severity, text: String) {
+        let (victim, attempt) = (about.name.to_owned(), about.attempt);
         self.out.push(FenceAction::Tell { severity, victim, attempt, text });
     }
 
@@ -128,7 +139,8 @@ impl FenceDriver {
     pub fn wake_at(&self) -> Option<Moment> {
         let due = self.victims.values().filter_map(|victim| match victim {
             Victim::Running(attempt) => attempt.due(),
-            Victim::SwitchingOn { .. } | Victim::Done { .. } => Some(self.again_at),
+            Victim::SwitchingOn(_) => None,
+            Victim::Done { .. } => Some(self.again_at),
         });
         due.min()
     }
@@ -162,67 +174,63 @@ impl FenceDriver {
             None => drop(self.victims.insert(node, Victim::Running(attempt))),
             Some(Ending::Cancelled) => {
                 let text = format!("fencing {} is no longer wanted", attempt.work.victim_name);
-                self.desk(now).tell(&attempt.work, Severity::Info, text);
+                self.desk(now).tell(About::from(&attempt.work), Severity::Info, text);
             }
-            Some(Ending::Known(outcome, power_on)) => self.known(now, attempt.work, outcome, power_on),
+            Some(Ending::Known(outcome)) => self.known(now, node, About::from(&attempt.work), outcome),
         }
     }
 
-    fn known(&mut self, now: Moment, work: FenceWork, outcome: FenceOutcome, power_on: Vec<PowerOn>) {
-        let victim = &work.victim_name;
+    fn known(&mut self, now: Moment, node: NodeId, about: About<'_>, outcome: FenceOutcome) {
+        let victim = about.name;
         let (severity, text) = match &outcome {
-            FenceOutcome::Confirmed { method } => {
+            FenceOutcome::Confirmed { method, .. } => {
                 (Severity::Info, format!("fencing {victim} confirmed by method {method}"))
             }
             FenceOutcome::Failed { reason } => (Severity::Error, format!("fencing {victim} failed: {reason}")),
+            FenceOutcome::SwitchedOn => (Severity::Info, format!("{victim} is switched on again")),
+            FenceOutcome::StaysOff { reason } => {
+                (Severity::Warning, format!("{victim} is off and could not be switched on again: {reason}"))
+            }
         };
         let mut desk = self.desk(now);
-        desk.tell(&work, severity, text);
-        // The proof first: VMs wait for it, nobody waits for the host.
-        desk.report(work.victim, work.attempt, outcome.clone());
+        desk.tell(about, severity, text);
+        desk.report(node, about.attempt, outcome.clone());
         if self.again_at <= now {
             self.again_at = now + self.settings.report_again;
         }
-        self.switch_on(now, work, outcome, power_on.into());
+        self.victims.insert(node, Victim::Done { attempt: about.attempt, outcome });
     }
 
-    /// Switches the next device on; without one the victim is done with.
-    fn switch_on(&mut self, now: Moment, work: FenceWork, outcome: FenceOutcome, mut left: VecDeque<PowerOn>) {
-        let node = work.victim;
-        let next = match left.pop_front() {
-            None => Victim::Done { attempt: work.attempt, outcome },
-            Some(PowerOn { agent, arguments, within }) => {
-                let run = self.desk(now).run(&work, &agent, arguments, within, Purpose::SwitchOn);
-                Victim::SwitchingOn { work: Box::new(work), outcome, run, left }
-            }
-        };
-        self.victims.insert(node, next);
+    /// Lets something happen to a victim that is being switched on, and draws the conclusions when that was its end.
+    fn with_switching_on(
+        &mut self,
+        now: Moment,
+        node: NodeId,
+        act: impl FnOnce(&mut SwitchingOn, &mut Desk<'_>) -> Option<FenceOutcome>,
+    ) {
+        let Some(Victim::SwitchingOn(mut switching)) = self.victims.remove(&node) else { return };
+        let outcome = act(&mut switching, &mut self.desk(now));
+        match outcome {
+            Some(outcome) => self.known(now, node, About::from(&switching.work), outcome),
+            None if switching.is_over() => {}
+            None => drop(self.victims.insert(node, Victim::SwitchingOn(switching))),
+        }
     }
 
     fn ended(&mut self, now: Moment, ended: RunId, how: RunEnd) {
         let of = self.victims.iter().find(|(_, victim)| match victim {
             Victim::Running(attempt) => attempt.run() == Some(ended),
-            Victim::SwitchingOn { run, .. } => *run == ended,
+            Victim::SwitchingOn(switching) => switching.run() == Some(ended),
             Victim::Done { .. } => false,
         });
-        let Some(node) = of.map(|(node, _)| *node) else { return };
-        if !matches!(self.victims.get(&node), Some(Victim::SwitchingOn { .. })) {
-            return self.with_attempt(now, node, |attempt, desk| attempt.ended(desk, how));
-        }
-        let Some(Victim::SwitchingOn { work, outcome, left, .. }) = self.victims.remove(&node) else { return };
-        let victim = &work.victim_name;
-        // That it fails is no failure to fence: the host stays off until somebody looks.
-        let (severity, text) = match how {
-            RunEnd::Succeeded { .. } => (Severity::Info, format!("{victim} is switched on again")),
-            RunEnd::Failed { why } => {
-                (Severity::Warning, format!("{victim} is off and could not be switched on again, look after it: {why}"))
-            }
-            RunEnd::Cancelled | RunEnd::NotQuorate => {
-                (Severity::Warning, format!("{victim} is off and was not switched on again, look after it"))
-            }
+        let Some((node, is_on)) = of.map(|(node, victim)| (*node, matches!(victim, Victim::SwitchingOn(_)))) else {
+            return;
         };
-        self.desk(now).tell(&work, severity, text);
-        self.switch_on(now, *work, outcome, left);
+        if is_on {
+            self.with_switching_on(now, node, |switching, desk| switching.ended(desk, how));
+        } else {
+            self.with_attempt(now, node, |attempt, desk| attempt.ended(desk, how));
+        }
     }
 
     fn time(&mut self, now: Moment) {
@@ -234,8 +242,7 @@ impl FenceDriver {
         }
         if self.again_at <= now {
             let known = self.victims.iter().filter_map(|(node, victim)| match victim {
-                Victim::Running(_) => None,
-                Victim::SwitchingOn { work, outcome, .. } => Some((*node, work.attempt, outcome.clone())),
+                Victim::Running(_) | Victim::SwitchingOn(_) => None,
                 Victim::Done { attempt, outcome } => Some((*node, *attempt, outcome.clone())),
             });
             for (node, attempt, outcome) in known.collect::<Vec<_>>() {
@@ -248,24 +255,40 @@ impl FenceDriver {
     /// Stops what is no longer wanted and begins what is not yet under way.
     fn reconcile(&mut self, now: Moment) {
         let wanted = &self.wanted;
-        let listed = |node: &NodeId, attempt: u32| wanted.get(node).is_some_and(|work| work.attempt == attempt);
+        let listed = |node: &NodeId, attempt: u32| wanted.get(node).is_some_and(|task| task.attempt() == attempt);
         self.victims.retain(|node, victim| match victim {
-            Victim::Running(_) | Victim::SwitchingOn { .. } => true,
+            Victim::Running(_) | Victim::SwitchingOn(_) => true,
             Victim::Done { attempt, .. } => listed(node, *attempt),
         });
         let unwanted = self.victims.iter().filter(|(node, victim)| match victim {
             Victim::Running(_) if mutant::is(Mutant::FencingGoesOn) => false,
             Victim::Running(attempt) => !listed(node, attempt.work.attempt),
-            _ => false,
+            Victim::SwitchingOn(switching) => !listed(node, switching.work.attempt),
+            Victim::Done { .. } => false,
         });
         // One whose agent runs is kept until that has ended: no two agents may work on one victim at a time.
         for node in unwanted.map(|(node, _)| *node).collect::<Vec<_>>() {
-            self.with_attempt(now, node, |attempt, desk| attempt.cancel(desk));
+            if matches!(self.victims.get(&node), Some(Victim::SwitchingOn(_))) {
+                self.with_switching_on(now, node, |switching, desk| {
+                    switching.cancel(desk);
+                    None
+                });
+            } else {
+                self.with_attempt(now, node, |attempt, desk| attempt.cancel(desk));
+            }
         }
         let new = self.wanted.iter().filter(|(node, _)| !self.victims.contains_key(node));
-        for (node, work) in new.map(|(node, work)| (*node, work.clone())).collect::<Vec<_>>() {
-            self.victims.insert(node, Victim::Running(Box::new(Attempt::new(work))));
-            self.with_attempt(now, node, |attempt, desk| attempt.begin(desk));
+        for (node, task) in new.map(|(node, task)| (*node, task.clone())).collect::<Vec<_>>() {
+            match task {
+                Task::Fence(work) => {
+                    self.victims.insert(node, Victim::Running(Box::new(Attempt::new(work))));
+                    self.with_attempt(now, node, |attempt, desk| attempt.begin(desk));
+                }
+                Task::SwitchOn(work) => {
+                    self.victims.insert(node, Victim::SwitchingOn(Box::new(SwitchingOn::new(work))));
+                    self.with_switching_on(now, node, |switching, desk| switching.next(desk));
+                }
+            }
         }
     }
 

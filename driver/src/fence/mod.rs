@@ -5,6 +5,9 @@
 //! `FenceOutcome`; the report is repeated now and then while the work stays on the list, because a proposal can be lost
 //! with its ring. A victim that leaves the list (it came back, or a person vouched for it) has its agent stopped.
 //!
+//! Of a power cycle an attempt carries out the first half only and tells which devices are to be switched on again. That is
+//! work of its own ([`Task::SwitchOn`]), which comes back through the cluster's state, to this member or to another one.
+//!
 //! What it must never do: report `Confirmed` without the success of every device of a method, have two agents work on
 //! one victim at a time, or have one run without [`Run::needs_quorum`] that may switch a host off.
 
@@ -12,6 +15,7 @@ mod attempt;
 mod cycle;
 mod driver;
 mod input;
+mod switch_on;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +23,7 @@ mod tests;
 pub use cycle::default_in as default_action_in;
 pub use driver::FenceDriver;
 
-use belay_engine::state::work::{Assignments, FenceWork, WorkKind};
+use belay_engine::state::work::{Assignments, FenceWork, SwitchOnWork, WorkKind};
 use belay_proto::NodeId;
 use belay_proto::entry::What;
 use belay_proto::history::Severity;
@@ -48,16 +52,37 @@ impl Default for Settings {
 }
 
 /// The victims to work on.
-pub type Wanted = BTreeMap<NodeId, FenceWork>;
+pub type Wanted = BTreeMap<NodeId, Task>;
+
+/// What is to be done to a victim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// It is to be fenced.
+    Fence(FenceWork),
+    /// It was fenced and is to be switched on again.
+    SwitchOn(SwitchOnWork),
+}
+
+impl Task {
+    /// The number of the attempt.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        match self {
+            Self::Fence(work) => work.attempt,
+            Self::SwitchOn(work) => work.attempt,
+        }
+    }
+}
 
 /// The victims in a host's work.
 #[must_use]
 pub fn wanted(assignments: &Assignments) -> Wanted {
-    let fence = assignments.work.iter().filter_map(|work| match &work.what {
-        WorkKind::Fence(fence) => Some((fence.victim, fence.clone())),
+    let tasks = assignments.work.iter().filter_map(|work| match &work.what {
+        WorkKind::Fence(fence) => Some((fence.victim, Task::Fence(fence.clone()))),
+        WorkKind::SwitchOn(on) => Some((on.victim, Task::SwitchOn(on.clone()))),
         _ => None,
     });
-    fence.collect()
+    tasks.collect()
 }
 
 /// Something that a driver is told.
@@ -152,7 +177,10 @@ pub enum Purpose {
         device: String,
     },
     /// To switch a victim on again that is proven off.
-    SwitchOn,
+    SwitchOn {
+        /// By which device.
+        device: String,
+    },
 }
 
 /// How a run ended.

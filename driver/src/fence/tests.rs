@@ -38,7 +38,13 @@ impl Host {
     }
 
     fn want(&mut self, works: &[FenceWork]) {
-        self.step(FenceEvent::Wanted(works.iter().map(|work| (work.victim, work.clone())).collect()));
+        self.step(FenceEvent::Wanted(works.iter().map(|work| (work.victim, Task::Fence(work.clone()))).collect()));
+    }
+
+    /// Is to switch a victim on by these agents.
+    fn want_on(&mut self, victim: u32, attempt: u32, agents: &[(&str, &str)]) {
+        let on = Task::SwitchOn(on_again(work(victim, attempt, &[agents])));
+        self.step(FenceEvent::Wanted([(NodeId(victim), on)].into()));
     }
 
     fn wait(&mut self, length: Duration) {
@@ -92,6 +98,12 @@ fn work(victim: u32, attempt: u32, methods: &[&[(&str, &str)]]) -> FenceWork {
     }
 }
 
+/// The second half of the first method.
+fn on_again(work: FenceWork) -> SwitchOnWork {
+    let FenceWork { victim, victim_name, attempt, mut methods, devices } = work;
+    SwitchOnWork { victim, victim_name, attempt, uses: methods.remove(0).devices, devices }
+}
+
 fn good() -> RunEnd {
     RunEnd::Succeeded { output: String::new() }
 }
@@ -109,7 +121,12 @@ fn says(default: &str) -> RunEnd {
 }
 
 fn confirmed(victim: u32, attempt: u32, method: &str) -> (u32, u32, FenceOutcome) {
-    (victim, attempt, FenceOutcome::Confirmed { method: method.to_owned() })
+    confirmed_and_on(victim, attempt, method, &[])
+}
+
+/// Confirmed, with these devices of the method to switch it on again.
+fn confirmed_and_on(victim: u32, attempt: u32, method: &str, on: &[u32]) -> (u32, u32, FenceOutcome) {
+    (victim, attempt, FenceOutcome::Confirmed { method: method.to_owned(), switch_on: on.to_vec() })
 }
 
 #[test]
@@ -142,21 +159,53 @@ fn an_attempt_that_nothing_worked_for_says_why_for_each_method() {
 }
 
 #[test]
-fn a_power_cycle_is_proven_by_the_off_of_all_devices_and_the_on_follows_the_report() {
+fn a_power_cycle_is_proven_by_the_off_of_all_devices_and_the_on_is_left_to_whoever_is_told_to() {
     let mut host = Host::new();
-    host.want(&[work(2, 1, &[&[("psu1", ""), ("psu2", "reboot")]])]);
+    host.want(&[work(2, 1, &[&[("psu1", ""), ("out", "off"), ("psu2", "reboot")]])]);
     host.expect("psu1 metadata of node2", says("reboot"));
     host.expect("psu1 off of node2 with quorum", good());
+    host.expect("out off of node2 with quorum", good());
     assert!(host.reported().is_empty());
     host.expect("psu2 off of node2 with quorum", good());
-    assert_eq!(host.reported(), [confirmed(2, 1, "m1")]);
-    // It is off the list as soon as the proof is known, and another attempt must not meet the on.
-    host.want(&[work(2, 2, &[&[("psu1", "")]])]);
-    host.expect("psu1 on of node2", bad());
-    assert!(host.told.iter().any(|text| text.contains("could not be switched on again")), "{:?}", host.told);
-    host.expect("psu2 on of node2", good());
+    assert_eq!(host.reported(), [confirmed_and_on(2, 1, "m1", &[0, 2])], "what is only to be off stays off");
+    host.want(&[]);
+    assert!(host.runs.is_empty(), "{:?}", host.runs);
+}
+
+#[test]
+fn devices_that_only_switch_on_follow_the_proof_and_cannot_spoil_it() {
+    let mut host = Host::new();
+    host.want(&[work(2, 1, &[&[("psu1", "off"), ("psu2", "off"), ("psu1", "on"), ("psu2", "on")]])]);
     host.expect("psu1 off of node2 with quorum", good());
-    assert_eq!(host.reported(), [confirmed(2, 2, "m1")]);
+    host.expect("psu2 off of node2 with quorum", good());
+    assert_eq!(host.reported(), [confirmed_and_on(2, 1, "m1", &[2, 3])]);
+    assert!(host.runs.is_empty(), "{:?}", host.runs);
+}
+
+#[test]
+fn all_devices_are_switched_on_whatever_the_one_before_said() {
+    let mut host = Host::new();
+    host.want_on(2, 4, &[("psu1", "reboot"), ("psu2", "")]);
+    host.expect("psu1 on of node2", bad());
+    assert!(host.reported().is_empty());
+    host.expect("psu2 on of node2", good());
+    let reason = "device psu1 (psu1): it ended with exit status 1".to_owned();
+    assert_eq!(host.reported(), [(2, 4, FenceOutcome::StaysOff { reason })]);
+    host.want_on(2, 5, &[("psu1", "reboot"), ("psu2", "")]);
+    host.expect("psu1 on of node2", good());
+    host.expect("psu2 on of node2", good());
+    assert_eq!(host.reported(), [(2, 5, FenceOutcome::SwitchedOn)]);
+}
+
+#[test]
+fn a_victim_that_is_lost_again_is_not_fenced_before_the_agent_that_switches_it_on_has_ended() {
+    let mut host = Host::new();
+    host.want_on(2, 2, &[("psu1", ""), ("psu2", "")]);
+    host.want(&[work(2, 3, &[&[("psu1", "off")]])]);
+    assert_eq!((host.stopped.len(), host.runs.len()), (1, 1), "it is stopped once");
+    host.expect("psu1 on of node2", RunEnd::Cancelled);
+    host.expect("psu1 off of node2 with quorum", good());
+    assert_eq!(host.reported(), [confirmed(2, 3, "m1")]);
 }
 
 #[test]
@@ -303,9 +352,13 @@ proptest! {
         for event in events {
             match event {
                 Any::Want(list) => {
-                    let list: Vec<FenceWork> =
-                        list.iter().map(|(victim, attempt, kind)| work(*victim, *attempt, any_methods(*kind))).collect();
-                    host.want(&list);
+                    let task = |(victim, attempt, kind): &(u32, u32, u8)| {
+                        let work = work(*victim, *attempt, any_methods(*kind));
+                        let on = *attempt == 2 && !work.methods.is_empty();
+                        let task = if on { Task::SwitchOn(on_again(work)) } else { Task::Fence(work) };
+                        (NodeId(*victim), task)
+                    };
+                    host.step(FenceEvent::Wanted(list.iter().map(task).collect()));
                 }
                 Any::End(run, how) if !host.runs.is_empty() => {
                     let run = host.runs.remove(usize::from(run) % host.runs.len());
@@ -333,7 +386,7 @@ proptest! {
                 prop_assert_eq!(run.needs_quorum, matches!(run.purpose, Purpose::Fence { .. }));
             }
             for (victim, attempt, outcome) in host.reported() {
-                let FenceOutcome::Confirmed { method } = outcome else { continue };
+                let FenceOutcome::Confirmed { method, .. } = outcome else { continue };
                 let worked = |device: &str| successes.contains(&(victim, attempt, method.clone(), device.to_owned()));
                 let all: &[&[&str]] = if method == "m1" { &[&["a"], &["d", "b"], &["e", "f"]] } else { &[&["c"]] };
                 prop_assert!(all.iter().any(|devices| devices.iter().all(|device| worked(device))), "{successes:?}");

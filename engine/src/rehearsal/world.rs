@@ -114,10 +114,12 @@ impl World {
             }
             WorkKind::Fence(fence) => {
                 let method = fence.methods.first().map(|method| method.name.clone()).unwrap_or_default();
-                let outcome = FenceOutcome::Confirmed { method };
+                let outcome = FenceOutcome::Confirmed { method, switch_on: Vec::new() };
                 let first = self.fenced.insert((fence.victim, fence.attempt));
                 return first.then_some(What::FenceOutcome { victim: fence.victim, attempt: fence.attempt, outcome });
             }
+            // A plan does not wait for hosts to boot.
+            WorkKind::SwitchOn(_) => return None,
         };
         let first = self.done.insert((node, vm.service.clone(), work.decided, word));
         first.then(|| What::Outcome { service: vm.service.clone(), epoch: vm.epoch, outcome })

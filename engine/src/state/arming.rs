@@ -43,6 +43,7 @@ impl State {
             // An attempt whose agent cannot be called back any more may still confirm: a proof is a proof.
             victim.attempt = None;
         }
+        self.hold_switching_on();
         self.set_answer(id, Code::Success, String::new(), None);
     }
 

@@ -2,7 +2,7 @@
 
 use super::State;
 use super::service::{MigrationStage, Phase, Rival, ServiceRecord};
-use super::work::{Assigned, Assignments, FenceWork, VmWork, Work, WorkKind};
+use super::work::{Assigned, Assignments, FenceWork, SwitchOnWork, VmWork, Work, WorkKind};
 use crate::mutant::{self, Mutant};
 use belay_proto::{Index, NodeId, ServiceName};
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ impl State {
             .filter_map(|(name, record)| {
                 Some(Work { decided: record.decided, what: self.service_work(me, name, record)? })
             })
-            .chain(self.fence_work(me).filter(|work| work.decided <= committed))
+            .chain(self.fence_work(me).chain(self.switch_on_work(me)).filter(|work| work.decided <= committed))
             .collect();
         let since = assignments.as_of.0.replace(self.services.told());
         let mut changed = self.assign_domains(me, since, &mut assignments.domains);
@@ -152,6 +152,20 @@ impl State {
                 devices: config.fence_devices.clone(),
             };
             Some(Work { decided: attempt.decided, what: WorkKind::Fence(work) })
+        })
+    }
+
+    fn switch_on_work(&self, me: NodeId) -> impl Iterator<Item = Work> {
+        self.nodes.iter().filter_map(move |(node, record)| {
+            let attempt = record.switch_on.as_ref()?.attempt().filter(|attempt| attempt.by == me)?;
+            let work = SwitchOnWork {
+                victim: *node,
+                victim_name: self.node_name(*node),
+                attempt: attempt.number,
+                uses: self.switched_on_by(*node)?,
+                devices: self.config.as_ref()?.fence_devices.clone(),
+            };
+            Some(Work { decided: attempt.decided, what: WorkKind::SwitchOn(work) })
         })
     }
 }

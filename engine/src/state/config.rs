@@ -36,6 +36,7 @@ impl State {
         let vms: Vec<(ServiceName, bool)> = config.vms.iter().map(|(n, vm)| (n.clone(), vm.autostart)).collect();
         let nodes: Vec<NodeId> = config.nodes.keys().copied().collect();
         let note = format!("configuration version {} of cluster {} is in force", config.version, config.name);
+        let owed = self.owed_switch_ons();
         self.rules = Rules::of(&config);
         self.config = Some(config);
         text.clone_into(&mut self.config_text);
@@ -57,6 +58,7 @@ impl State {
             // The new configuration may have a method for it.
             victim.no_method = false;
         }
+        self.review_switch_ons(&owed);
         self.judge_absent(true);
     }
 

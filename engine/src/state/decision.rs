@@ -58,6 +58,8 @@ impl State {
     ) {
         let kept = mutant::is(Mutant::StartWithoutNewEpoch) && matches!(phase, Phase::Starting { .. });
         record.epoch = if kept { record.epoch } else { record.epoch.next() };
+        // Whatever is decided, an earlier migration is over.
+        record.lost_end = None;
         self.enter(name, record, phase, Severity::Notice, text, cause);
     }
 

@@ -4,13 +4,14 @@
 //! when that fails, or that member dies, the next one is, for as long as it takes. Only what the victim ran waits. A
 //! [`FencedProof`] ends it, and there are four ways to one, each with its constructor in [`proof`] and nowhere else.
 
+pub mod owed;
 pub mod proof;
 pub mod victim;
 
 use super::State;
 use super::history::{Cause, node_event};
 use super::member::{NodeRecord, Standing};
-use super::service::{Phase, ServiceRecord, Wanted};
+use super::service::{LostEnd, Phase, ServiceRecord, Wanted};
 use crate::mutant::{self, Mutant};
 use belay_config::model::Cluster;
 use belay_proto::entry::FenceOutcome;
@@ -158,7 +159,8 @@ impl State {
             record.fence_attempts = record.fence_attempts.saturating_add(1);
             let number = record.fence_attempts;
             let of_this_loss = number.saturating_sub(victim.first_attempt).saturating_add(1);
-            let text = format!("{} fences {name} (attempt {of_this_loss})", self.node_name(by));
+            let methods = self.methods_words(node);
+            let text = format!("{} fences {name} (attempt {of_this_loss}): {methods}", self.node_name(by));
             let id = self.note(node_event(EventKind::Fence, Severity::Warning, node, text), victim.cause);
             victim.no_method = false;
             victim.cause = Some(id);
@@ -170,8 +172,54 @@ impl State {
         self.victims.insert(node, victim);
     }
 
+    /// The methods in order, with their devices: what somebody who looks for the broken one has to know.
+    fn methods_words(&self, node: NodeId) -> String {
+        let methods = self.config.as_ref().and_then(|config| config.nodes.get(&node)).map(|node| &node.methods);
+        let words = methods.into_iter().flatten().map(|method| {
+            let devices: Vec<&str> = method.devices.iter().map(|device| device.fence_device.as_str()).collect();
+            format!("method {} ({})", method.name, devices.join(", "))
+        });
+        words.collect::<Vec<_>>().join(", then ")
+    }
+
+    /// How far the fencing of a host is, and what a person can do about it.
+    pub(super) fn victim_words(&self, node: NodeId) -> Option<String> {
+        let victim = self.victims.get(&node)?;
+        let name = self.node_name(node);
+        let vouch = format!("make sure that it is off, then: belay ack-fence {name}");
+        if victim.no_method {
+            return Some(format!("no fence method; {vouch}"));
+        }
+        let number = |attempt: &Attempt| attempt.number.saturating_sub(victim.first_attempt) + 1;
+        Some(match (&victim.attempt, &victim.last_failure) {
+            _ if self.disarmed.is_some() => "not fenced while the cluster is disarmed".to_owned(),
+            (Some(attempt), None) => format!("being fenced by {}", self.node_name(attempt.by)),
+            (Some(attempt), Some(failure)) => format!(
+                "being fenced by {} (attempt {}); fencing failed {} times: {failure}; to end it by hand, {vouch}",
+                self.node_name(attempt.by),
+                number(attempt),
+                victim.failures
+            ),
+            (None, Some(failure)) => {
+                format!("fencing failed {} times: {failure}; to end it by hand, {vouch}", victim.failures)
+            }
+            (None, None) => format!("to be fenced in {}", victim.not_before.since(self.time)),
+        })
+    }
+
     /// An attempt ended.
     pub(crate) fn apply_fence_outcome(&mut self, from: NodeId, node: NodeId, number: u32, outcome: &FenceOutcome) {
+        let failure = match outcome {
+            FenceOutcome::SwitchedOn => None,
+            FenceOutcome::StaysOff { reason } => Some(reason.as_str()),
+            FenceOutcome::Confirmed { .. } | FenceOutcome::Failed { .. } => {
+                return self.fencing_ended(from, node, number, outcome);
+            }
+        };
+        self.switching_on_ended(from, node, number, failure);
+    }
+
+    fn fencing_ended(&mut self, from: NodeId, node: NodeId, number: u32, outcome: &FenceOutcome) {
         let Some(victim) = self.victims.get(&node) else { return };
         let tried = self.nodes.get(&node).map_or(0, |record| record.fence_attempts);
         let earlier = number < victim.first_attempt && !mutant::is(Mutant::LateFenceOutcomeProves);
@@ -182,12 +230,14 @@ impl State {
         let cause = victim.cause;
         let (name, by) = (self.node_name(node), self.node_name(from));
         match outcome {
-            FenceOutcome::Confirmed { method } => {
-                let text = format!("{name} is fenced: {by} confirmed it by method {method}");
+            FenceOutcome::Confirmed { method, switch_on } => {
+                let took = self.time.since(victim.since);
+                let text = format!("{name} is fenced: {by} confirmed it by method {method}, {took} after it was lost");
                 let id = self.note(node_event(EventKind::Fence, Severity::Notice, node, text), cause);
                 let proof = FencedProof::confirmed(&victim, tried, number, id);
                 if let Some(proof) = proof.or_else(|| FencedProof::forged(Mutant::LateFenceOutcomeProves, id)) {
                     self.stand_down(node, proof, "was fenced");
+                    self.owe_switch_on(node, from, method, switch_on, id);
                 }
             }
             FenceOutcome::Failed { reason } => {
@@ -205,10 +255,11 @@ impl State {
                     victim.cause = Some(id);
                 }
             }
+            FenceOutcome::SwitchedOn | FenceOutcome::StaysOff { .. } => {}
         }
     }
 
-    /// An absent host is proven to run nothing.
+    /// An absent host is proven to run nothing. Whoever vouches for it has it off as it is, so it is not switched on.
     pub(super) fn stand_down(&mut self, node: NodeId, proof: FencedProof, words: &str) {
         self.victims.remove(&node);
         let time = self.time;
@@ -219,6 +270,7 @@ impl State {
         record.ready = false;
         record.unverified = false;
         record.refused = None;
+        record.switch_on = None;
         record.last_event = Some(proof.event());
         self.release(node, proof, words);
     }
@@ -236,13 +288,12 @@ impl State {
         };
         let of_it = self.services.iter().filter(|(_, record)| concerned(record));
         let names: Vec<ServiceName> = of_it.map(|(name, _)| name.clone()).collect();
-        let text = format!("ran on {}, which {words}", self.node_name(node));
         for name in names {
             self.with_service(&name, |state, record| {
                 record.rivals.remove(&node);
                 record.suspects.remove(&node);
                 state.not_found_on(&name, record, node);
-                state.release_service(&name, record, node, &proof, &text);
+                state.release_service(&name, record, node, &proof, words);
             });
         }
     }
@@ -253,7 +304,7 @@ impl State {
         record: &mut ServiceRecord,
         node: NodeId,
         proof: &FencedProof,
-        text: &str,
+        words: &str,
     ) {
         let cause = Cause::Event(proof.event());
         if record.phase.owner() == Some(node) && mutant::is(Mutant::QueueDiesWithOwner) {
@@ -263,11 +314,8 @@ impl State {
             // It was gone from there before, and where it is now is not proven by this.
             Phase::Started { .. } if record.ended.is_some() => {}
             Phase::Starting { owner } | Phase::Started { owner } if owner == node => {
-                record.search = super::service::Search { avoid: record.search.avoid, ..Default::default() };
-                let wanted = self.wanted_after_loss(proof.how() == How::Acknowledged);
-                record.epoch = record.epoch.next();
-                self.enter(name, record, Phase::Stopped { wanted }, Severity::Warning, text.to_owned(), cause);
-                record.waiting = self.disarmed_reason().filter(|_| wanted == Wanted::WhenArmed);
+                let text = format!("ran on {}, which {words}", self.node_name(node));
+                self.lost_with_host(name, record, proof, text);
             }
             Phase::Stopping { owner, then } if owner == node => {
                 record.epoch = record.epoch.next();
@@ -276,9 +324,27 @@ impl State {
             // It was off, but it is there again, and the migration may have reached it since: it has to be asked.
             Phase::Migrating { to, .. } if to == node && proof.how() == How::NewBoot => {}
             Phase::Migrating { from, to, stage } if from == node || to == node => {
+                record.lose_end(LostEnd { node, proof: proof.clone(), words: words.to_owned() }, from);
                 self.migration_end_known(name, record, (from, to), stage, node, false);
             }
             _ => {}
         }
+    }
+
+    /// A service was lost with its host, which is proven to run nothing: it is to be started elsewhere, whatever its policy
+    /// for deaths of its own says.
+    pub(super) fn lost_with_host(
+        &mut self,
+        name: &ServiceName,
+        record: &mut ServiceRecord,
+        proof: &FencedProof,
+        text: String,
+    ) {
+        record.search = super::service::Search { avoid: record.search.avoid, ..Default::default() };
+        let wanted = self.wanted_after_loss(proof.how() == How::Acknowledged);
+        record.epoch = record.epoch.next();
+        let cause = Cause::Event(proof.event());
+        self.enter(name, record, Phase::Stopped { wanted }, Severity::Warning, text, cause);
+        record.waiting = self.disarmed_reason().filter(|_| wanted == Wanted::WhenArmed);
     }
 }

@@ -98,14 +98,20 @@ impl State {
         }
     }
 
-    /// The chain that ends in this event, oldest first, as far as it is still known.
+    /// The chain that ends in this event, oldest first, as far as it is still known: the root cause, and what came last.
     fn causes_of(&self, last: EventId) -> Vec<HistoryEvent> {
         let mut chain = Vec::new();
         let mut next = Some(last);
-        while let Some(event) = next.and_then(|id| self.recent_event(id)) {
-            chain.insert(0, event.clone());
-            next = if chain.len() < FOREIGN_LINKS { event.cause } else { None };
+        // A cause is older than its effect, so this ends; the bound is for a state that was tampered with.
+        while let Some(event) = next.and_then(|id| self.recent_event(id)).filter(|_| chain.len() < RECENT_KEPT) {
+            chain.push(event.clone());
+            next = event.cause;
         }
+        // A host that took ten attempts to be fenced was lost first of all, which is what a reader has to know.
+        if chain.len() > FOREIGN_LINKS {
+            chain.drain(FOREIGN_LINKS - 1..chain.len() - 1);
+        }
+        chain.reverse();
         chain
     }
 

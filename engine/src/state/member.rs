@@ -1,5 +1,6 @@
 //! What the cluster knows of each host: whether its daemon is in the view, and if not, what its VMs may be doing.
 
+use super::fencing::owed::SwitchOn;
 use super::fencing::proof::FencedProof;
 use super::guard::tripped::Tripped;
 use crate::mutant::{self, Mutant};
@@ -39,6 +40,9 @@ pub struct NodeRecord {
     /// How many times its fencing was attempted, over all its losses: attempt numbers are never used twice, so a late
     /// report of an earlier loss cannot pass for a proof of this one.
     pub fence_attempts: u32,
+    /// The second half of a power cycle, while it is off because it was fenced.
+    #[serde(default)]
+    pub switch_on: Option<SwitchOn>,
     /// What it is used for.
     #[serde(default)]
     pub mode: NodeMode,
@@ -119,6 +123,7 @@ impl NodeRecord {
             running: BTreeSet::new(),
             left_behind: BTreeSet::new(),
             fence_attempts: 0,
+            switch_on: None,
             mode: NodeMode::Active,
             mode_reason: String::new(),
             mode_event: None,

@@ -6,7 +6,7 @@
 
 use super::State;
 use super::history::{Cause, event};
-use super::service::{MigrationStage, Phase, Rival, ServiceRecord};
+use super::service::{LostEnd, MigrationStage, Phase, Rival, ServiceRecord};
 use crate::mutant::{self, Mutant};
 use belay_proto::history::{EventKind, HistoryEvent, Severity};
 use belay_proto::{Code, NodeId, ServiceName};
@@ -37,8 +37,10 @@ impl State {
         record.phase = Phase::Migrating { from, to, stage: MigrationStage::Looking { source: None, target: None } };
         // A host that is proven down needs no look.
         for end in [from, to] {
-            if self.nodes.get(&end).is_some_and(|n| matches!(n.standing, super::member::Standing::Down(_))) {
+            if let Some(super::member::Standing::Down(proof)) = self.nodes.get(&end).map(|node| &node.standing) {
+                let (proof, words) = (proof.clone(), proof.verb().to_owned());
                 let Phase::Migrating { stage, .. } = record.phase else { return };
+                record.lose_end(LostEnd { node: end, proof, words }, from);
                 self.migration_end_known(name, record, (from, to), stage, end, false);
             }
         }
@@ -83,6 +85,7 @@ impl State {
         at_target: bool,
     ) {
         let (here, there) = (self.node_name(from), self.node_name(to));
+        let lost = record.lost_end.take();
         let failure = record.search.last_failure.take();
         let why = failure.unwrap_or_else(|| "libvirt did not move it".into());
         match (at_source, at_target) {
@@ -105,15 +108,24 @@ impl State {
                 self.not_moved(record, from, to, &why);
                 self.answer(record, Code::RunningOnOriginal, why);
             }
+            (false, false) if lost.is_some() => {
+                let Some(LostEnd { node, proof, words }) = lost else { return };
+                let text = if node == from {
+                    format!("ran on {here}, which {words}, before its migration to {there} was done")
+                } else {
+                    format!("was on its way to {there}, which {words}, and runs on {here} no more")
+                };
+                let answer = format!("{} was lost during the migration; it is started elsewhere", self.node_name(node));
+                self.lost_with_host(name, record, &proof, text);
+                self.answer(record, Code::Failure, answer);
+            }
             (false, false) => {
                 let text = format!("runs neither on {here} nor on {there} after the migration");
                 let seen = HistoryEvent { node: Some(from), ..event(EventKind::Observation, Severity::Error, text) };
                 self.note_service(name, record, seen, Cause::Before);
                 record.phase = Phase::Started { owner: from };
                 self.answer(record, Code::Failure, "it died during the migration and is being recovered".into());
-                let owner =
-                    if self.nodes.get(&from).is_some_and(super::member::NodeRecord::in_view) { from } else { to };
-                self.recover(name, record, owner, "it died during a migration");
+                self.recover(name, record, from, "it died during a migration");
             }
         }
     }

@@ -41,6 +41,7 @@ pub mod recovery;
 pub mod request;
 pub mod service;
 pub mod snapshot;
+pub mod switch_on;
 pub mod work;
 
 mod arming;
@@ -239,6 +240,7 @@ impl State {
         self.advance_arming();
         self.drain_leaving();
         self.advance_fencing();
+        self.advance_switching_on();
         self.give_up_seeking();
         self.review_rivals();
         self.note_better_hosts();
@@ -263,6 +265,7 @@ impl State {
     #[must_use]
     pub fn wake_at_or_due(&self) -> Option<Timestamp> {
         let fencing = self.victims.values().filter_map(|victim| victim.wake_at(self.time));
+        let fencing = fencing.chain(self.switch_on_due());
         let retries = self.services.restless().filter_map(|(_, record)| record.retry_at());
         let sought = self.services.restless().filter_map(|(_, record)| record.sought_until);
         let turns = [self.turn_due(), self.move_retry_due(), self.drain_due(), self.disarmed_until()];

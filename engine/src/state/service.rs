@@ -3,6 +3,7 @@
 //! [`Phase`] is what the engine decides by; the state that `clustat` shows is derived from it. Each decision
 //! (`decision.rs`) takes a new epoch, so that the outcome of an earlier one cannot be taken for the outcome of this one.
 
+use super::fencing::proof::FencedProof;
 use super::guard::tripped::Tripped;
 use belay_proto::entry::GoneReason;
 use belay_proto::history::HistoryEvent;
@@ -210,6 +211,17 @@ impl MoveWait {
     }
 }
 
+/// An end of a migration that is gone and proven to run nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostEnd {
+    /// Which.
+    pub(super) node: NodeId,
+    /// How that was proven.
+    pub(super) proof: FencedProof,
+    /// The same in words: "was fenced".
+    pub(super) words: String,
+}
+
 /// One service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServiceRecord {
@@ -241,6 +253,10 @@ pub struct ServiceRecord {
     /// Hosts where a copy may have been left behind by a stop that failed. It is started nowhere else until each has
     /// said that it is not there.
     pub suspects: BTreeSet<NodeId>,
+    /// The end of its migration that is gone and proven to run nothing. If it turns out that it runs at the other end
+    /// neither, it was lost with this one.
+    #[serde(default)]
+    pub lost_end: Option<LostEnd>,
     /// Why it does not run although it should.
     pub waiting: Option<String>,
     /// What its hypervisor reports: paused, an I/O error, not answering.
@@ -291,6 +307,7 @@ impl ServiceRecord {
             queue: Vec::new(),
             rivals: BTreeMap::new(),
             suspects: BTreeSet::new(),
+            lost_end: None,
             waiting: None,
             trouble: None,
             died_frozen: false,
@@ -303,6 +320,13 @@ impl ServiceRecord {
             waits_turn: false,
             drawn_to: BTreeSet::new(),
             chain: Vec::new(),
+        }
+    }
+
+    /// An end of its migration is gone. That of the source counts more: it ran there.
+    pub(super) fn lose_end(&mut self, lost: LostEnd, source: NodeId) {
+        if self.lost_end.is_none() || lost.node == source {
+            self.lost_end = Some(lost);
         }
     }
 

@@ -139,7 +139,7 @@ mod tests {
         apply(&mut one, ONE, What::Tick);
         let attempt = one.victims().find_map(|(_, victim)| Some(victim.attempt.as_ref()?.number)).unwrap();
         let confirmed = |attempt| {
-            let outcome = FenceOutcome::Confirmed { method: "m".into() };
+            let outcome = FenceOutcome::Confirmed { method: "m".into(), switch_on: Vec::new() };
             What::FenceOutcome { victim: TWO, attempt, outcome }
         };
         for late in 1..20 {

@@ -36,15 +36,11 @@ impl State {
     }
 
     fn member_detail(&self, id: NodeId, record: &NodeRecord) -> String {
-        if let Some(victim) = self.victims.get(&id) {
-            return match (&victim.attempt, &victim.last_failure) {
-                _ if victim.no_method => {
-                    format!("no fence method; make sure it is off, then: belay ack-fence {}", self.node_name(id))
-                }
-                (Some(attempt), None) => format!("being fenced by {}", self.node_name(attempt.by)),
-                (_, Some(failure)) => format!("fencing failed {} times: {failure}", victim.failures),
-                (None, None) => format!("to be fenced in {}", victim.not_before.since(self.time)),
-            };
+        if let Some(words) = self.victim_words(id) {
+            return words;
+        }
+        if let Some(words) = self.switch_on_words(id) {
+            return words;
         }
         if let Some(refused) = &record.refused {
             return format!("a decision about it was refused by Belay itself: {}", refused.words());
@@ -97,9 +93,14 @@ impl State {
             if victim.no_method {
                 alarms.push(format!("{name} cannot be fenced: it has no fence method (belay ack-fence {name})"));
             } else if let Some(failure) = &victim.last_failure {
-                alarms.push(format!("fencing {name} failed {} times: {failure}", victim.failures));
+                alarms.push(format!(
+                    "fencing {name} failed {} times, and what it ran waits: {failure}; to end it by hand, make sure that \
+                     {name} is off, then: belay ack-fence {name}",
+                    victim.failures
+                ));
             }
         }
+        alarms.extend(self.switch_on_alarms());
         for (name, record) in self.services.iter() {
             if record.ended == Some(GoneReason::Migrated) && record.sought.is_empty() {
                 alarms.push(format!("{name} {}", record.waiting.as_deref().unwrap_or("was migrated to no member")));
@@ -198,15 +199,19 @@ impl State {
         noted.or_else(|| waits_to_move(record)).or_else(|| self.waits_for_owner(record))
     }
 
-    /// What is under way on a host that is gone ends when its fate is known.
+    /// Whatever is on a host that is gone, or under way there, goes on when that host's fate is known.
     fn waits_for_owner(&self, record: &ServiceRecord) -> Option<String> {
-        let (owner, at_work) = (record.phase.owner()?, !record.phase.rests());
-        let node = self.nodes.get(&owner).filter(|node| at_work && !node.in_view())?;
+        let owner = record.phase.owner()?;
+        let node = self.nodes.get(&owner).filter(|node| !node.in_view())?;
         let name = self.node_name(owner);
-        Some(match node.standing {
-            Standing::Left { .. } => format!("{name} has left: it has to come back, or be proven to be down"),
-            _ => format!("{name} is lost: it has to come back, or be proven to be down"),
-        })
+        match node.standing {
+            Standing::Left { .. } if record.phase.rests() => None,
+            Standing::Left { .. } => Some(format!("{name} has left: it has to come back, or be proven to be down")),
+            _ => Some(match self.victim_words(owner) {
+                Some(words) => format!("{name} is lost: it has to come back, or be proven to be down; {words}"),
+                None => format!("{name} is lost: it has to come back, or be proven to be down"),
+            }),
+        }
     }
 
     /// The number of a member by its name, where the configuration knows it.

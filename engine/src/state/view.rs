@@ -239,8 +239,11 @@ mod tests {
     #[test]
     fn with_two_nodes_a_proof_does_not_outlive_the_daemon_that_could_have_seen_the_other_come_back() {
         let mut state = State::new();
-        let fenced =
-            What::FenceOutcome { victim: TWO, attempt: 1, outcome: FenceOutcome::Confirmed { method: "m".into() } };
+        let fenced = What::FenceOutcome {
+            victim: TWO,
+            attempt: 1,
+            outcome: FenceOutcome::Confirmed { method: "m".into(), switch_on: Vec::new() },
+        };
         let story = [
             view(1, &[(ONE, 1), (TWO, 1)]),
             What::Config { text: CONF.into() },

@@ -1,7 +1,7 @@
 //! What a host has to do, derived from the state. Executors are given the whole list each time it changes, and carry
 //! out what they are not already doing: work is a level, not a message, so nothing is lost with a daemon's death.
 
-use belay_config::model::{FenceDevice, Method, Vm};
+use belay_config::model::{Device, FenceDevice, Method, Vm};
 use belay_proto::{Index, NodeId, OwnershipEpoch, ServiceName, ServiceState};
 use std::collections::BTreeMap;
 
@@ -37,6 +37,8 @@ pub enum WorkKind {
     StopStray(VmWork),
     /// Run a victim's fence methods; report `FenceOutcome`.
     Fence(FenceWork),
+    /// Switch on again a host that is proven off; report `FenceOutcome`.
+    SwitchOn(SwitchOnWork),
 }
 
 /// The VM a piece of work is about.
@@ -62,6 +64,21 @@ pub struct FenceWork {
     /// The victim's methods in order.
     pub methods: Vec<Method>,
     /// The devices they use.
+    pub devices: BTreeMap<String, FenceDevice>,
+}
+
+/// One attempt to switch on again a host that was fenced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SwitchOnWork {
+    /// Whom.
+    pub victim: NodeId,
+    /// The victim's name in the configuration (`nodename=` for the agent).
+    pub victim_name: String,
+    /// Which attempt, to report with.
+    pub attempt: u32,
+    /// What switches it on, in order.
+    pub uses: Vec<Device>,
+    /// The devices these use.
     pub devices: BTreeMap<String, FenceDevice>,
 }
 

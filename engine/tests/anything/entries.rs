@@ -180,9 +180,15 @@ impl<'w, 'd> Speaker<'w, 'd> {
                 let outcome = if bad {
                     FenceOutcome::Failed { reason: self.text() }
                 } else {
-                    FenceOutcome::Confirmed { method: "1".to_owned() }
+                    let switch_on = if self.dice.once_in(2) { vec![0] } else { Vec::new() };
+                    FenceOutcome::Confirmed { method: "1".to_owned(), switch_on }
                 };
                 return What::FenceOutcome { victim: fence.victim, attempt: fence.attempt, outcome };
+            }
+            WorkKind::SwitchOn(on) => {
+                let outcome =
+                    if bad { FenceOutcome::StaysOff { reason: self.text() } } else { FenceOutcome::SwitchedOn };
+                return What::FenceOutcome { victim: on.victim, attempt: on.attempt, outcome };
             }
         };
         What::Outcome { service: vm.service.clone(), epoch: vm.epoch, outcome }
@@ -334,10 +340,11 @@ impl<'w, 'd> Speaker<'w, 'd> {
     }
 
     fn fence_outcome(&mut self) -> What {
-        let outcome = if self.dice.once_in(2) {
-            FenceOutcome::Confirmed { method: self.text() }
-        } else {
-            FenceOutcome::Failed { reason: self.text() }
+        let outcome = match self.dice.below(4) {
+            0 => FenceOutcome::Confirmed { method: self.text(), switch_on: vec![0, u32::MAX] },
+            1 => FenceOutcome::Failed { reason: self.text() },
+            2 => FenceOutcome::SwitchedOn,
+            _ => FenceOutcome::StaysOff { reason: self.text() },
         };
         What::FenceOutcome { victim: self.node(), attempt: [1, 2, 3, 0, u32::MAX][self.dice.below(5)], outcome }
     }
@@ -358,7 +365,7 @@ fn boot(name: &str) -> BootId {
 }
 
 /// What [`kind`] answers.
-pub(crate) const KINDS: [&str; 40] = [
+pub(crate) const KINDS: [&str; 42] = [
     "acknowledge fencing",
     "arm",
     "config",
@@ -390,10 +397,12 @@ pub(crate) const KINDS: [&str; 40] = [
     "silent",
     "start failed",
     "started",
+    "stays off",
     "stop",
     "stop failed",
     "stopped",
     "stray stopped",
+    "switched on",
     "tick",
     "unfreeze",
     "unknown",
@@ -429,6 +438,8 @@ pub(crate) fn kind(what: &What) -> &'static str {
         What::Facts { .. } => "facts",
         What::FenceOutcome { outcome: FenceOutcome::Confirmed { .. }, .. } => "fence confirmed",
         What::FenceOutcome { outcome: FenceOutcome::Failed { .. }, .. } => "fence failed",
+        What::FenceOutcome { outcome: FenceOutcome::SwitchedOn, .. } => "switched on",
+        What::FenceOutcome { outcome: FenceOutcome::StaysOff { .. }, .. } => "stays off",
         What::Leave { .. } => "leave",
         What::Silent { .. } => "silent",
         What::Tick => "tick",

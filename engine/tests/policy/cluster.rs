@@ -159,7 +159,7 @@ impl Cluster {
     }
 
     pub(crate) fn fenced(&mut self, victim: NodeId, attempt: u32) -> &mut Self {
-        let outcome = FenceOutcome::Confirmed { method: "m".into() };
+        let outcome = FenceOutcome::Confirmed { method: "m".into(), switch_on: Vec::new() };
         self.apply(ONE, What::FenceOutcome { victim, attempt, outcome });
         self
     }

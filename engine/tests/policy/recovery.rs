@@ -183,7 +183,8 @@ fn what_a_lost_host_has_to_stop_says_what_it_waits_for() {
     assert_eq!(cluster.state.service_statuses()[0].waiting, None);
     cluster.view(&[ONE, THREE]);
     let waiting = cluster.state.service_statuses()[0].waiting.clone().unwrap();
-    assert_eq!(waiting, "node2 is lost: it has to come back, or be proven to be down");
+    let expected = "node2 is lost: it has to come back, or be proven to be down; being fenced by node1";
+    assert_eq!(waiting, expected);
 }
 
 #[test]

@@ -147,8 +147,8 @@ impl Sim {
         self.odds = crate::swarm::Odds::default();
         (self.chaos, self.healed) = (None, true);
         self.rejoin();
+        self.persons_switch_on();
         for host in self.ids() {
-            self.power_on(host);
             let now = self.now;
             let Some(h) = self.hosts.get_mut(&host) else { continue };
             h.disk.full_until = h.disk.full_until.min(now);
@@ -158,6 +158,20 @@ impl Sim {
             self.thaw(host);
             if let Some(life) = self.daemon(host).map(|daemon| daemon.life) {
                 self.thaw_daemon(host, life);
+            }
+        }
+    }
+
+    /// Whoever finds a host off switches it on, unless the cluster says that it is about to.
+    pub(crate) fn persons_switch_on(&mut self) {
+        for host in self.ids() {
+            let cares = |daemon: &crate::sim::Daemon| {
+                let state = daemon.node.state();
+                state.is_being_switched_on(host) || state.victims().any(|(id, victim)| id == host && !victim.no_method)
+            };
+            let quorate = self.hosts.values().filter_map(|h| h.daemon.as_ref()).filter(|daemon| daemon.node.quorate());
+            if !quorate.into_iter().any(cares) {
+                self.power_on(host);
             }
         }
     }

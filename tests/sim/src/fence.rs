@@ -109,7 +109,7 @@ impl Sim {
         let may_act = self.may_act(host);
         let Some(fencer) = self.daemon_mut(host).map(|daemon| &mut daemon.fencer) else { return };
         fencer.runs.insert(run.id);
-        let (id, victim) = (run.id, run.victim);
+        let id = run.id;
         if run.needs_quorum && !may_act {
             return self.fence_after(host, 0, FenceEv::Ends { run: id, how: RunEnd::NotQuorate });
         }
@@ -121,14 +121,37 @@ impl Sim {
                 self.fence_after(host, delay, FenceEv::Ends { run: id, how });
             }
             Purpose::Fence { .. } => self.fences(host, &run),
-            Purpose::SwitchOn if self.rng.chance(self.odds.stays_off) => {
-                self.fence_after(host, 2000, FenceEv::Ends { run: id, how: failed("the BMC does not answer") });
-            }
-            Purpose::SwitchOn => {
-                let delay = self.rng.range(300, 2000);
-                self.fence_after(host, delay, FenceEv::SwitchesOn { run: id, victim });
-            }
+            Purpose::SwitchOn { .. } => self.switches_on(host, &run),
         }
+    }
+
+    fn switches_on(&mut self, host: NodeId, run: &Run) {
+        let (id, victim) = (run.id, run.victim);
+        self.begins_switching_on(host, victim);
+        let mut takes = self.rng.range(300, 2000);
+        let fails = match self.rules.of_switching_on(victim, host) {
+            // In a scenario hosts are back when the story says so.
+            None if self.shape.told.is_some() => {
+                return self.fence_after(host, takes, FenceEv::Ends { run: id, how: succeeded("") });
+            }
+            None => self.rng.chance(self.odds.stays_off),
+            Some(Course::Takes(ms)) => {
+                takes = ms;
+                false
+            }
+            Some(Course::Hangs) => {
+                let within = u64::try_from(run.within.as_millis()).unwrap_or(u64::MAX);
+                let how = failed("it had not ended in time");
+                return self.fence_after(host, within, FenceEv::Ends { run: id, how });
+            }
+            Some(course) => course == Course::Fails,
+        };
+        let event = if fails {
+            FenceEv::Ends { run: id, how: failed("the BMC does not answer") }
+        } else {
+            FenceEv::SwitchesOn { run: id, victim }
+        };
+        self.fence_after(host, takes, event);
     }
 
     fn fences(&mut self, host: NodeId, run: &Run) {

@@ -15,6 +15,8 @@ pub enum Deed {
     Migration,
     /// Fencing; its host is the victim.
     Fencing,
+    /// Switching on a host that was fenced; its host is that one.
+    SwitchingOn,
     /// A guest that is asked to shut down.
     Shutdown,
 }
@@ -77,8 +79,17 @@ impl Rules {
 
     /// How fencing of a victim by a host goes, if a rule says so.
     pub(crate) fn of_fencing(&self, victim: NodeId, by: NodeId) -> Option<Course> {
+        self.of_power(Deed::Fencing, victim, by)
+    }
+
+    /// How it goes when a host switches on a fenced one, if a rule says so.
+    pub(crate) fn of_switching_on(&self, victim: NodeId, by: NodeId) -> Option<Course> {
+        self.of_power(Deed::SwitchingOn, victim, by)
+    }
+
+    fn of_power(&self, deed: Deed, victim: NodeId, by: NodeId) -> Option<Course> {
         let fits = |rule: &Rule| rule.host.is_none_or(|it| it == victim) && rule.by.is_none_or(|it| it == by);
-        self.last(Deed::Fencing, fits)
+        self.last(deed, fits)
     }
 }
 

@@ -185,6 +185,7 @@ impl Sim {
             }
             self.ask_again();
             self.end_forgotten_modes();
+            self.persons_switch_on();
             match self.amiss() {
                 None => calm += 1,
                 Some(what) if self.now > until => {

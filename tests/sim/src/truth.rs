@@ -447,6 +447,18 @@ impl Sim {
         }
     }
 
+    /// A fenced host is switched on by one member at a time, and never by itself.
+    pub(crate) fn begins_switching_on(&mut self, host: NodeId, victim: NodeId) {
+        self.trace.note(self.now, host, || format!("begins to switch node{victim} on"));
+        let Some(state) = self.daemon(host).map(|daemon| daemon.node.state()) else { return };
+        let record = state.node(victim);
+        let by = record.and_then(|record| Some(record.switch_on.as_ref()?.attempt()?.by));
+        let down = record.is_some_and(|record| matches!(record.standing, Standing::Down(_)));
+        if host == victim || by != Some(host) || !down {
+            self.violated("power", format!("node{host} switches node{victim} on, which is up to {by:?}"));
+        }
+    }
+
     /// One member at a time fences a victim, and a daemon that is away from a living host has its grace (S11).
     fn is_its_turn(&mut self, host: NodeId, victim: NodeId) {
         let Some(state) = self.daemon(host).map(|daemon| daemon.node.state()) else { return };

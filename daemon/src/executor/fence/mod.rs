@@ -5,7 +5,7 @@
 //! is a task of its own, with its time limit, its bounded output, and its secrets kept out of what is said.
 //!
 //! What it must never do: let an agent count as successful without its exit status 0, run one while the quorum service
-//! says no, or let a password out.
+//! says no, let a password out, or let an agent outlive the daemon.
 
 mod capture;
 #[doc(hidden)]
@@ -13,6 +13,7 @@ pub mod fuzzing;
 mod mask;
 mod program;
 mod run;
+mod starter;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ use belay_driver::fence::{self, FenceAction, FenceDriver, FenceEvent, RunEnd, Ru
 use belay_engine::state::work::Assignments;
 use belay_proto::entry::What;
 use belay_proto::history::Severity;
+use starter::Starter;
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -43,12 +45,15 @@ pub struct FenceSettings {
     pub quorum_poll: Duration,
     /// How often an outcome is reported again while its work stays on the list (5 s).
     pub report_again: Duration,
+    /// What agents bear in their environment, to be told from those of other daemons. What an earlier daemon with the
+    /// same mark has left running is ended first.
+    pub mark: Option<OsString>,
 }
 
 impl Default for FenceSettings {
     fn default() -> Self {
         let fence::Settings { time_limit, quorum_poll, report_again } = fence::Settings::default();
-        Self { time_limit, kill_grace: Duration::from_secs(1), path: None, quorum_poll, report_again }
+        Self { time_limit, kill_grace: Duration::from_secs(1), path: None, quorum_poll, report_again, mark: None }
     }
 }
 
@@ -67,6 +72,7 @@ impl FenceExecutor {
         let actor = Actor {
             clock: Clock::start(),
             driver: FenceDriver::new(fence::Settings { time_limit, quorum_poll, report_again }),
+            starter: Arc::new(Starter::new(settings.mark.clone())),
             settings: Arc::new(settings),
             reports,
             unsent: VecDeque::new(),
@@ -100,6 +106,7 @@ struct Actor {
     clock: Clock,
     driver: FenceDriver,
     settings: Arc<FenceSettings>,
+    starter: Arc<Starter>,
     reports: mpsc::Sender<What>,
     /// Reports for which there was no room yet.
     unsent: VecDeque<What>,
@@ -148,7 +155,9 @@ impl Actor {
             FenceAction::Run(run) => {
                 let (cancel, cancelled) = watch::channel(false);
                 let (id, settings, quorate) = (run.id, Arc::clone(&self.settings), Arc::clone(&self.quorate));
-                let task = self.tasks.spawn(async move { run::run(run, &settings, quorate, cancelled).await });
+                let starter = Arc::clone(&self.starter);
+                let task =
+                    self.tasks.spawn(async move { run::run(run, &settings, &starter, quorate, cancelled).await });
                 self.runs.insert(task.id(), Running { run: id, cancel });
             }
             FenceAction::Stop(run) => {

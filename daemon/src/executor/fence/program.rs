@@ -2,6 +2,7 @@
 //! group of its own, for a limited time.
 
 use super::capture::Captured;
+use super::starter::Starter;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -78,6 +79,7 @@ pub(super) fn find(agent: &str, path: Option<&OsStr>) -> Result<PathBuf, Program
 
 /// Runs it to its end, whichever that is.
 pub(super) async fn run(
+    starter: &Starter,
     agent: &Path,
     input: String,
     limit: Duration,
@@ -85,7 +87,7 @@ pub(super) async fn run(
     cancelled: &mut watch::Receiver<bool>,
 ) -> Result<(Ended, Captured), ProgramError> {
     let failed = |e: std::io::Error| ProgramError::Start(e.to_string());
-    let (mut child, mut output) = start_patiently(agent).await.map_err(failed)?;
+    let (mut child, mut output) = start_patiently(starter, agent).await.map_err(failed)?;
     let group = Group(child.id());
     let stdin = child.stdin.take();
     let mut captured = Captured::default();
@@ -123,18 +125,18 @@ pub(super) async fn run(
 }
 
 /// Starts it, and if the file is just being written (a package upgrade), waits for that to end.
-async fn start_patiently(agent: &Path) -> std::io::Result<(Child, pipe::Receiver)> {
+async fn start_patiently(starter: &Starter, agent: &Path) -> std::io::Result<(Child, pipe::Receiver)> {
     for _ in 0..50 {
-        match start(agent) {
+        match start(starter, agent).await {
             Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy => sleep(Duration::from_millis(20)).await,
             other => return other,
         }
     }
-    start(agent)
+    start(starter, agent).await
 }
 
 /// Starts it with one pipe for both its outputs, so that their order is kept.
-fn start(agent: &Path) -> std::io::Result<(Child, pipe::Receiver)> {
+async fn start(starter: &Starter, agent: &Path) -> std::io::Result<(Child, pipe::Receiver)> {
     let (reader, writer) = std::io::pipe()?;
     let mut command = Command::new(agent);
     command
@@ -148,8 +150,8 @@ fn start(agent: &Path) -> std::io::Result<(Child, pipe::Receiver)> {
         .env_remove("NOTIFY_SOCKET")
         .env_remove("WATCHDOG_USEC")
         .env_remove("WATCHDOG_PID");
-    let child = command.spawn()?;
-    // The command holds our copies of the pipe's other end, and goes out of scope here: now the end of output shows.
+    // The command holds our copies of the pipe's other end, and ends with its start: now the end of output shows.
+    let child = starter.start(command).await?;
     Ok((child, pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?))
 }
 

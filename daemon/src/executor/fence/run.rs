@@ -3,6 +3,7 @@
 use super::FenceSettings;
 use super::mask::Mask;
 use super::program::{self, Ended, ProgramError};
+use super::starter::Starter;
 use crate::ring::QuorumProbe;
 use belay_driver::fence::{Purpose, Run, RunEnd, input_text};
 use std::time::Instant;
@@ -15,10 +16,11 @@ const WORDS_CHARS: usize = 300;
 pub(super) async fn run(
     run: Run,
     settings: &FenceSettings,
+    starter: &Starter,
     quorate: QuorumProbe,
     mut cancelled: watch::Receiver<bool>,
 ) -> RunEnd {
-    match attempt(&run, settings, quorate, &mut cancelled).await {
+    match attempt(&run, settings, starter, quorate, &mut cancelled).await {
         Ok(how) => how,
         Err(error) => RunEnd::Failed { why: error.to_string() },
     }
@@ -27,6 +29,7 @@ pub(super) async fn run(
 async fn attempt(
     run: &Run,
     settings: &FenceSettings,
+    starter: &Starter,
     quorate: QuorumProbe,
     cancelled: &mut watch::Receiver<bool>,
 ) -> Result<RunEnd, ProgramError> {
@@ -42,13 +45,16 @@ async fn attempt(
     if let Purpose::Fence { method, device } = &run.purpose {
         tracing::info!(belay_node = %victim, attempt = run.attempt, %method, %device, agent = %name, "fencing {victim} with {name}");
     }
+    if let Purpose::SwitchOn { device } = &run.purpose {
+        tracing::info!(belay_node = %victim, attempt = run.attempt, %device, agent = %name, "switching {victim} on with {name}");
+    }
     let begun = Instant::now();
     let input = input_text(&run.arguments);
-    let (ended, captured) = program::run(&agent, input, run.within, settings.kill_grace, cancelled).await?;
+    let (ended, captured) = program::run(starter, &agent, input, run.within, settings.kill_grace, cancelled).await?;
     let output = Mask::new(&run.arguments).apply(&captured);
-    if let Purpose::Fence { method, device } = &run.purpose {
+    if let Purpose::Fence { device, .. } | Purpose::SwitchOn { device } = &run.purpose {
         tracing::info!(
-            belay_node = %victim, attempt = run.attempt, %method, %device, agent = %name, result = %ended,
+            belay_node = %victim, attempt = run.attempt, %device, agent = %name, result = %ended,
             took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX), discarded = captured.discarded(),
             output = %output, "{name} for {victim}: {ended}"
         );

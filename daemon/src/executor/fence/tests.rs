@@ -1,7 +1,7 @@
 use super::*;
 use belay_config::model::{Device, FenceDevice, Method};
 use belay_engine::state::work::Work;
-use belay_engine::state::work::{FenceWork, WorkKind};
+use belay_engine::state::work::{FenceWork, SwitchOnWork, WorkKind};
 use belay_proto::Index;
 use belay_proto::NodeId;
 use belay_proto::entry::FenceOutcome;
@@ -134,7 +134,20 @@ async fn outcome_with(agents: &Agents, settings: FenceSettings, work: FenceWork)
 }
 
 fn confirmed(method: &str) -> FenceOutcome {
-    FenceOutcome::Confirmed { method: method.to_owned() }
+    confirmed_and_on(method, &[])
+}
+
+/// Confirmed, with these devices of the method to switch the victim on again.
+fn confirmed_and_on(method: &str, on: &[u32]) -> FenceOutcome {
+    FenceOutcome::Confirmed { method: method.to_owned(), switch_on: on.to_vec() }
+}
+
+/// Told to switch on again by all devices of the first method.
+fn on_again(work: &FenceWork) -> Assignments {
+    let FenceWork { victim, victim_name, attempt, mut methods, devices } = work.clone();
+    let uses = methods.remove(0).devices;
+    let on = SwitchOnWork { victim, victim_name, attempt: attempt + 1, uses, devices };
+    Assignments { work: vec![Work { decided: Index(2), what: WorkKind::SwitchOn(on) }], ..Assignments::default() }
 }
 
 fn reason(outcome: FenceOutcome) -> String {
@@ -482,28 +495,19 @@ async fn a_real_fence_agent_of_the_distribution_is_understood() {
 }
 
 #[tokio::test]
-async fn of_a_power_cycle_the_off_of_all_devices_is_the_proof_and_the_on_follows_it() {
+async fn of_a_power_cycle_the_off_of_all_devices_is_the_proof_and_the_on_is_work_of_its_own() {
     let agents = Agents::new();
     for psu in ["fence_psu1", "fence_psu2"] {
-        // Switching on takes until this test says so.
-        let action = format!("$(grep action= {psu}.in.$(cat {psu}.runs))");
-        let slow = "case $action in action=on) until [ -e go ]; do sleep 0.05; done;; esac";
-        agents.add(psu, &format!("action={action}; {slow}; echo {psu} $action >> order"));
+        agents.add(psu, &format!("echo {psu} $(grep action= {psu}.in.$(cat {psu}.runs)) >> order"));
         agents.says_default(psu, "reboot");
     }
     let (executor, mut outcomes) = agents.executor(agents.settings());
-    executor.assign(&list(&[work(&[&["fence_psu1", "fence_psu2"]])]));
-    assert_eq!(next(&mut outcomes).await.2, confirmed("m1"));
-    let proven = agents.left("order").unwrap();
-    assert_eq!(proven, "fence_psu1 action=off\nfence_psu2 action=off\n", "the outcome does not wait for the on");
-    // The victim is off the list as soon as the proof is known; the on is not cancelled by that.
-    executor.assign(&Assignments::default());
-    fs::write(agents.0.path().join("go"), "").unwrap();
-    let begun = Instant::now();
-    while agents.left("order").unwrap().lines().count() < 4 {
-        assert!(begun.elapsed() < PATIENCE, "it was not switched on");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let work = work(&[&["fence_psu1", "fence_psu2"]]);
+    executor.assign(&list(std::slice::from_ref(&work)));
+    assert_eq!(next(&mut outcomes).await.2, confirmed_and_on("m1", &[0, 1]));
+    assert_eq!(agents.left("order").unwrap(), "fence_psu1 action=off\nfence_psu2 action=off\n");
+    executor.assign(&on_again(&work));
+    assert_eq!(next(&mut outcomes).await, (NodeId(2), 2, FenceOutcome::SwitchedOn));
     let all = agents.left("order").unwrap();
     let lines: Vec<_> = all.lines().collect();
     assert_eq!(lines[2..], ["fence_psu1 action=on", "fence_psu2 action=on"], "{all}");
@@ -515,11 +519,8 @@ async fn an_explicit_reboot_is_split_and_a_default_of_off_is_not() {
     agents.add("fence_told", "exit 0");
     let mut told = work(&[&["fence_told"]]);
     told.methods[0].devices[0].arguments.push(("action".to_owned(), "reboot".to_owned()));
-    let (executor, mut outcomes) = agents.executor(agents.settings());
-    executor.assign(&list(&[told]));
-    assert_eq!(next(&mut outcomes).await.2, confirmed("m1"));
+    assert_eq!(outcome(&agents, told).await, confirmed_and_on("m1", &[0]));
     assert!(agents.leaves("fence_told.in.1").await.contains("action=off\n"));
-    assert!(agents.leaves("fence_told.in.2").await.contains("action=on\n"));
 
     agents.add("fence_switch", "exit 0");
     agents.says_default("fence_switch", "off");
@@ -529,9 +530,15 @@ async fn an_explicit_reboot_is_split_and_a_default_of_off_is_not() {
 }
 
 #[tokio::test]
-async fn a_victim_that_cannot_be_switched_on_again_is_fenced_all_the_same() {
+async fn a_victim_that_cannot_be_switched_on_again_is_told_with_the_devices_own_words() {
     let agents = Agents::new();
-    agents.add("fence_stuck", "grep -q action=off fence_stuck.in.$(cat fence_stuck.runs)");
+    agents.add("fence_stuck", "grep -q action=off fence_stuck.in.$(cat fence_stuck.runs) || { echo jammed; exit 1; }");
     agents.says_default("fence_stuck", "reboot");
-    assert_eq!(outcome(&agents, work(&[&["fence_stuck"]])).await, confirmed("m1"));
+    let (executor, mut outcomes) = agents.executor(agents.settings());
+    let work = work(&[&["fence_stuck"]]);
+    executor.assign(&list(std::slice::from_ref(&work)));
+    assert_eq!(next(&mut outcomes).await.2, confirmed_and_on("m1", &[0]));
+    executor.assign(&on_again(&work));
+    let (_, 2, FenceOutcome::StaysOff { reason }) = next(&mut outcomes).await else { panic!("no outcome") };
+    assert_eq!(reason, "device fence_stuck (fence_stuck): it ended with exit status 1, saying 'jammed'");
 }

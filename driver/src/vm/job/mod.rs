@@ -80,7 +80,7 @@ impl Task {
             WorkKind::Migrate { vm, to_name, .. } => (Kind::Migrate, vm, to_name.as_str()),
             WorkKind::Look(vm) => (Kind::Look, vm, ""),
             WorkKind::StopStray(vm) => (Kind::StopStray, vm, ""),
-            WorkKind::Fence(_) => return None,
+            WorkKind::Fence(_) | WorkKind::SwitchOn(_) => return None,
         };
         let id = WorkId { service: vm.service.clone(), epoch: vm.epoch, kind };
         let migrates =

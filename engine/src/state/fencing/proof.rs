@@ -61,6 +61,16 @@ impl FencedProof {
         self.event
     }
 
+    /// What befell the host, after "which".
+    pub(in crate::state) fn verb(&self) -> &'static str {
+        match self.how {
+            How::Confirmed => "was fenced",
+            How::Acknowledged => "an administrator vouched to be off",
+            How::NewBoot => "was restarted",
+            How::CleanStart => "is taken to be off",
+        }
+    }
+
     /// A few words for the status.
     #[must_use]
     pub fn words(&self) -> &'static str {

@@ -131,7 +131,7 @@ const HELP: &str = "what can happen: power off|on HOST…|all, freeze|thaw HOST,
                     jumps SPAN, configure; or begin the line with expect or ask";
 
 const LET_HELP: &str = "write: let starts|stops|migrations [of VM] [on HOST] work|fail|hang|lie, let migrations … work \
-                        unnoticed|leave two|leave none, let … take 20s, let guests [of VM] ignore|obey shutdown, let fencing \
+                        unnoticed|leave two|leave none, let … take 20s, let guests [of VM] ignore|obey shutdown, let fencing|switching on \
                         [of HOST] [by HOST] work|fail|hang";
 
 /// Who and what there is to name.
@@ -313,19 +313,24 @@ fn rule(words: &mut Words<'_>, names: Names<'_>) -> Result<Rule, Wrong> {
         "stops" => Deed::Stop,
         "migrations" => Deed::Migration,
         "fencing" => Deed::Fencing,
+        "switching" => Deed::SwitchingOn,
         "guests" => Deed::Shutdown,
         other => return wrong(format!("'{other}' cannot be ruled"), LET_HELP),
     };
     let mut rule = Rule { deed, vm: None, host: None, by: None, course: Course::Works };
+    let power = matches!(deed, Deed::Fencing | Deed::SwitchingOn);
+    if deed == Deed::SwitchingOn && !words.take("on") {
+        return wrong("what is switched?", LET_HELP);
+    }
     loop {
         if words.take("of") {
             match deed {
-                Deed::Fencing => rule.host = Some(names.host(words)?),
+                Deed::Fencing | Deed::SwitchingOn => rule.host = Some(names.host(words)?),
                 _ => rule.vm = Some(names.vm(words)?),
             }
-        } else if deed != Deed::Fencing && words.take("on") {
+        } else if !power && words.take("on") {
             rule.host = Some(names.host(words)?);
-        } else if deed == Deed::Fencing && words.take("by") {
+        } else if power && words.take("by") {
             rule.by = Some(names.host(words)?);
         } else {
             break;

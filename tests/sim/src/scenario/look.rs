@@ -93,7 +93,7 @@ fn of_cluster_is(world: &dyn World, expect: &Expect, by: Option<NodeId>) -> Resu
             equal(fencing(world, *host, " is fenced: "), *times, "confirmations are in the history")
         }
         Expect::FencingTried(host, times) => {
-            equal(fencing(world, *host, "(attempt "), *times, "attempts are in the history")
+            equal(fencing(world, *host, " fences "), *times, "attempts are in the history")
         }
         Expect::Powered(host, yes) => is(world.powered(*host), *yes, "powered on"),
         Expect::Quorate(host, yes) => is(world.status(Some(*host)).is_ok_and(|status| status.quorate), *yes, "quorate"),
