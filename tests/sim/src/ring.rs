@@ -334,7 +334,7 @@ impl Sim {
             let about = match &work.what {
                 WorkKind::Start(vm) | WorkKind::Stop(vm) | WorkKind::Look(vm) | WorkKind::StopStray(vm) => &vm.service,
                 WorkKind::Migrate { vm, .. } => &vm.service,
-                WorkKind::Fence(_) => continue,
+                WorkKind::Fence(_) | WorkKind::SwitchOn(_) => continue,
             };
             let of_service = |message: &&RingMessage| {
                 matches!(message, RingMessage::Entry(entry)
