@@ -26,7 +26,8 @@ impl State {
         let epoch = OwnershipEpoch(self.term.0.saturating_mul(OF_A_TERM));
         let attempts = u32::try_from(self.term.0.saturating_mul(ATTEMPTS_OF_A_TERM)).unwrap_or(u32::MAX / 2);
         let index = self.index;
-        self.change_each(|record| {
+        // Not a decision that the guards could judge: everything stays as it was, under another number.
+        self.services.change_each(|_, record| {
             if record.epoch < epoch {
                 (record.epoch, record.decided) = (epoch, index);
             }

@@ -61,6 +61,7 @@ fn status() -> Status {
         epoch: OwnershipEpoch(3),
         waiting: None,
         copies: Vec::new(),
+        guarded: None,
     };
     Status {
         cluster: "c".into(),

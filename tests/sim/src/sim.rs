@@ -350,6 +350,7 @@ impl Sim {
     /// What the daemon's shell does with what the node says.
     fn carry_out(&mut self, host: NodeId, was_quorate: bool, actions: Vec<Action>) {
         let mut records = Vec::new();
+        let mut quorate = was_quorate;
         for action in actions {
             if self.dies_now(host) {
                 return;
@@ -360,7 +361,9 @@ impl Sim {
                         if let Some(daemon) = self.daemon_mut(host) {
                             daemon.chains.insert(record.index, record.chain);
                         }
-                        self.applied(host, was_quorate, record);
+                        // In one step a view may come, and what applies in it, and the loss of its quorum.
+                        quorate |= matches!(record.entry.what, What::View(_));
+                        self.applied(host, quorate, record);
                     }
                     records.extend(more);
                 }

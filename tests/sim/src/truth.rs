@@ -172,10 +172,10 @@ impl Sim {
     }
 
     /// An entry was applied: all who apply it in this history have the same one and the same state (S4).
-    pub(crate) fn applied(&mut self, host: NodeId, was_quorate: bool, record: &PersistRecord) {
+    pub(crate) fn applied(&mut self, host: NodeId, quorate: bool, record: &PersistRecord) {
         let Some(daemon) = self.daemon(host) else { return };
         let opens_term = matches!(record.entry.what, What::View(_));
-        if !was_quorate && !daemon.node.quorate() && !opens_term {
+        if !quorate && !daemon.node.quorate() {
             return self.violated("S3", format!("node{host} applies entry {} without quorum", record.index));
         }
         let state = daemon.node.state();

@@ -160,7 +160,12 @@ fn judge_moved_away(name: &ServiceName, before: &Before, after: &ServiceRecord, 
     };
     let ours =
         service == name && *epoch == before.epoch && before.phase == Phase::Started { owner: evidence.entry.from };
-    let looked_after = matches!(after.phase, Phase::Started { .. } | Phase::Failed { .. });
+    let looked_after = match after.phase {
+        Phase::Started { .. } | Phase::Failed { .. } => true,
+        // The copy that was known elsewhere is its own now, and somebody had asked to have that moved.
+        Phase::Migrating { from: owner, .. } | Phase::Stopping { owner, .. } => owner != evidence.entry.from,
+        Phase::Starting { .. } | Phase::Stopped { .. } | Phase::Disabled => false,
+    };
     (ours && !looked_after)
         .then(|| (Invariant::S8, "it was migrated away, and nobody has looked for it on the other hosts".to_owned()))
 }
