@@ -1,5 +1,7 @@
 //! Fence agents do not outlive the daemon that runs them: whoever takes over would have one beside its own.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -148,6 +148,10 @@ impl State {
             .filter(|(_, record)| !record.frozen)
             .filter_map(|(name, record)| match record.phase {
                 Phase::Started { owner } => Some((name.clone(), owner)),
+                // A start that waits for another host may wait for longer than anybody would for this one to leave.
+                Phase::Starting { owner } if record.suspects.iter().any(|other| *other != owner) => {
+                    Some((name.clone(), owner))
+                }
                 _ => None,
             })
             .collect();

@@ -10,7 +10,7 @@ use belay_engine::state::State;
 use belay_engine::state::member::Standing;
 use belay_engine::state::service::{Phase, ServiceRecord};
 use belay_proto::{Index, NodeId, ServiceName};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 /// Where a daemon had each service after the last entry it applied.
@@ -18,6 +18,8 @@ use std::fmt::Write;
 pub(crate) struct Before {
     index: Index,
     places: BTreeMap<ServiceName, Vec<NodeId>>,
+    /// What was being started then: under another number that is no other start.
+    starting: BTreeSet<ServiceName>,
 }
 
 impl Shape {
@@ -169,12 +171,14 @@ impl Sim {
     pub(crate) fn placed_by_the_rules(&mut self, host: NodeId) {
         let Some(state) = self.daemon(host).map(|daemon| daemon.node.state()) else { return };
         let places = state.services().map(|(name, record)| (name.clone(), places(record))).collect();
-        let now = Before { index: state.index(), places };
+        let starting = |(_, record): &(&ServiceName, &ServiceRecord)| matches!(record.phase, Phase::Starting { .. });
+        let starting = state.services().filter(starting).map(|(name, _)| name.clone()).collect();
+        let now = Before { index: state.index(), places, starting };
         let before = self.truth.placed.get(&host).filter(|before| before.index.next() == now.index);
         let broken = before.and_then(|before| {
             state.services().filter(|(_, record)| record.decided == now.index).find_map(|(name, record)| {
                 let (to, starts) = match record.phase {
-                    Phase::Starting { owner } => (owner, true),
+                    Phase::Starting { owner } => (owner, !before.starting.contains(name)),
                     Phase::Migrating { to, .. } => (to, false),
                     _ => return None,
                 };

@@ -8,7 +8,6 @@ use belay_proto::control::{MemberState, MemberStatus, ServiceStatus};
 use belay_proto::service::ServiceState;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::fs;
 
 /// The VM that things are done with. Nobody starts it but the tests.
 const SUBJECT: &str = "subject";
