@@ -137,8 +137,9 @@ impl State {
                 if let Some(load) = loads.get_mut(&host) {
                     load.vms += 1;
                     load.loners += u32::from(vm.is_some_and(|vm| vm.exclusive.is_some()));
-                    load.memory += memory;
-                    load.vcpus += vcpus;
+                    // Whatever a host reported.
+                    load.memory = load.memory.saturating_add(memory);
+                    load.vcpus = load.vcpus.saturating_add(vcpus);
                 }
             };
             match record.phase {
