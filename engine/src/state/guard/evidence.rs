@@ -51,8 +51,9 @@ impl<'a> Evidence<'a> {
         self.proven.contains(&node)
             || match self.standing(node) {
                 Some(Standing::Down(_) | Standing::Left { stopped: true }) => true,
-                Some(Standing::Unknown) => clean_start(),
-                _ => false,
+                // Never seen, or named for the first time by this very entry.
+                Some(Standing::Unknown) | None => clean_start(),
+                Some(_) => false,
             }
     }
 
