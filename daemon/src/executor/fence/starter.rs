@@ -81,7 +81,9 @@ fn end_leftovers(mark: &OsStr) {
     let wanted = [MARK.as_bytes(), b"=", mark.as_bytes()].concat();
     let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let mut ended = 0_u32;
-    for pid in pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    // Should an agent be what starts daemons here, this one bears the mark too.
+    for pid in pids.filter(|pid| Pid::from_raw(*pid) != getpid()) {
         let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         if environment.split(|byte| *byte == 0).any(|variable| variable == wanted)
             && kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok()
