@@ -22,7 +22,8 @@ impl Mask {
         let mut secrets: Vec<String> = arguments
             .iter()
             .filter(|(key, value)| is_secret(key) && !value.trim().is_empty())
-            .flat_map(|(_, value)| [value.clone(), value.trim().to_owned()])
+            .flat_map(|(_, value)| [value.clone(), value.trim().to_owned(), printable(value)])
+            .filter(|secret| !secret.is_empty())
             .collect();
         secrets.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         secrets.dedup();
@@ -33,12 +34,13 @@ impl Mask {
     /// discarded.
     pub(super) fn apply(&self, captured: &Captured) -> String {
         if captured.discarded() == 0 {
-            return self.hide(&captured.text());
+            return self.hide(&printable(&captured.text()));
         }
         let (head, tail) = captured.ends();
         let (head, tail) = (self.cut_end(head), self.cut_beginning(&tail));
         let note = format!("\n[… {} bytes not kept …]\n", captured.discarded());
-        [self.hide(&String::from_utf8_lossy(head)), note, self.hide(&String::from_utf8_lossy(tail))].concat()
+        let text = |bytes| self.hide(&printable(&String::from_utf8_lossy(bytes)));
+        [text(head), note, text(tail)].concat()
     }
 
     /// Without the bytes at the end in which half of a secret could stand. The cut itself must leave no half either.
@@ -77,6 +79,12 @@ impl Mask {
     }
 }
 
+/// Without what a terminal obeys instead of showing it. It goes before secrets are looked for: one with such a character
+/// in its middle is none that anybody would find, and can be read all the same.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| *c == '\n' || !c.is_control()).collect()
+}
+
 fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     SECRET_KEYS.iter().any(|part| key.contains(part)) && !FILE_KEYS.iter().any(|end| key.ends_with(end))
@@ -111,6 +119,15 @@ mod tests {
         ]);
         let shown = mask.apply(&captured(b"hunter2 hunter2-longer private t0k /etc/pw.sh 10.0.0.9"));
         assert_eq!(shown, "******** ******** ******** ******** /etc/pw.sh 10.0.0.9");
+    }
+
+    #[test]
+    fn a_secret_in_pieces_that_no_screen_shows_apart_is_hidden() {
+        let mask = mask(&[("passwd", "hunter2")]);
+        for apart in ["\0", "\r", "\t", "\u{1b}\u{7f}"] {
+            let shown = mask.apply(&captured(format!("with hun{apart}ter2\nfailed").as_bytes()));
+            assert_eq!(shown, "with ********\nfailed");
+        }
     }
 
     /// What is kept of each end of an agent's output.
