@@ -21,7 +21,7 @@ use proof::{FencedProof, How};
 pub use victim::{Attempt, Victim};
 
 /// How long to wait after a failed attempt; the `override_time` of the original.
-const RETRY_AFTER: Span = Span::seconds(3);
+pub(super) const RETRY_AFTER: Span = Span::seconds(3);
 
 /// How long a dead daemon on a living host may stay away: systemd restarts it at once, an upgrade takes seconds.
 pub const DAEMON_GRACE: Span = Span::seconds(30);
@@ -158,9 +158,9 @@ impl State {
             let record = self.nodes.entry(node).or_insert_with(|| NodeRecord::new(time));
             record.fence_attempts = record.fence_attempts.saturating_add(1);
             let number = record.fence_attempts;
-            let of_this_loss = number.saturating_sub(victim.first_attempt).saturating_add(1);
+            let nth = victim.nth(number);
             let methods = self.methods_words(node);
-            let text = format!("{} fences {name} (attempt {of_this_loss}): {methods}", self.node_name(by));
+            let text = format!("{} fences {name} (attempt {nth}): {methods}", self.node_name(by));
             let id = self.note(node_event(EventKind::Fence, Severity::Warning, node, text), victim.cause);
             victim.no_method = false;
             victim.cause = Some(id);
@@ -190,14 +190,13 @@ impl State {
         if victim.no_method {
             return Some(format!("no fence method; {vouch}"));
         }
-        let number = |attempt: &Attempt| attempt.number.saturating_sub(victim.first_attempt) + 1;
         Some(match (&victim.attempt, &victim.last_failure) {
             _ if self.disarmed.is_some() => "not fenced while the cluster is disarmed".to_owned(),
             (Some(attempt), None) => format!("being fenced by {}", self.node_name(attempt.by)),
             (Some(attempt), Some(failure)) => format!(
                 "being fenced by {} (attempt {}); fencing failed {} times: {failure}; to end it by hand, {vouch}",
                 self.node_name(attempt.by),
-                number(attempt),
+                victim.nth(attempt.number),
                 victim.failures
             ),
             (None, Some(failure)) => {
@@ -207,55 +206,51 @@ impl State {
         })
     }
 
-    /// An attempt ended.
+    /// An attempt ended, to fence a host or to switch it on again.
     pub(crate) fn apply_fence_outcome(&mut self, from: NodeId, node: NodeId, number: u32, outcome: &FenceOutcome) {
-        let failure = match outcome {
-            FenceOutcome::SwitchedOn => None,
-            FenceOutcome::StaysOff { reason } => Some(reason.as_str()),
-            FenceOutcome::Confirmed { .. } | FenceOutcome::Failed { .. } => {
-                return self.fencing_ended(from, node, number, outcome);
+        match outcome {
+            FenceOutcome::Confirmed { method, switch_on } => {
+                self.fencing_confirmed(from, node, number, method, switch_on);
             }
-        };
-        self.switching_on_ended(from, node, number, failure);
+            FenceOutcome::Failed { reason } => self.fencing_failed(from, node, number, reason),
+            FenceOutcome::SwitchedOn => self.switching_on_ended(from, node, number, None),
+            FenceOutcome::StaysOff { reason } => self.switching_on_ended(from, node, number, Some(reason)),
+        }
     }
 
-    fn fencing_ended(&mut self, from: NodeId, node: NodeId, number: u32, outcome: &FenceOutcome) {
-        let Some(victim) = self.victims.get(&node) else { return };
+    /// Any attempt of this loss proves it, also one that was given up meanwhile.
+    fn fencing_confirmed(&mut self, from: NodeId, node: NodeId, number: u32, method: &str, switch_on: &[u32]) {
+        let Some(victim) = self.victims.get(&node).cloned() else { return };
         let tried = self.nodes.get(&node).map_or(0, |record| record.fence_attempts);
         let earlier = number < victim.first_attempt && !mutant::is(Mutant::LateFenceOutcomeProves);
         if earlier || number > tried {
             return;
         }
-        let victim = victim.clone();
-        let cause = victim.cause;
+        let (name, by, took) = (self.node_name(node), self.node_name(from), self.time.since(victim.since));
+        let text = format!("{name} is fenced: {by} confirmed it by method {method}, {took} after it was lost");
+        let id = self.note(node_event(EventKind::Fence, Severity::Notice, node, text), victim.cause);
+        let proof = FencedProof::confirmed(&victim, tried, number, id);
+        if let Some(proof) = proof.or_else(|| FencedProof::forged(Mutant::LateFenceOutcomeProves, id)) {
+            self.stand_down(node, proof, "was fenced");
+            self.owe_switch_on(node, from, method, switch_on, id);
+        }
+    }
+
+    fn fencing_failed(&mut self, from: NodeId, node: NodeId, number: u32, reason: &str) {
+        let Some(victim) = self.victims.get(&node) else { return };
+        if victim.attempt.as_ref().map(|attempt| attempt.number) != Some(number) {
+            return;
+        }
         let (name, by) = (self.node_name(node), self.node_name(from));
-        match outcome {
-            FenceOutcome::Confirmed { method, switch_on } => {
-                let took = self.time.since(victim.since);
-                let text = format!("{name} is fenced: {by} confirmed it by method {method}, {took} after it was lost");
-                let id = self.note(node_event(EventKind::Fence, Severity::Notice, node, text), cause);
-                let proof = FencedProof::confirmed(&victim, tried, number, id);
-                if let Some(proof) = proof.or_else(|| FencedProof::forged(Mutant::LateFenceOutcomeProves, id)) {
-                    self.stand_down(node, proof, "was fenced");
-                    self.owe_switch_on(node, from, method, switch_on, id);
-                }
-            }
-            FenceOutcome::Failed { reason } => {
-                if victim.attempt.as_ref().map(|attempt| attempt.number) != Some(number) {
-                    return;
-                }
-                let text = format!("{by} could not fence {name}, trying again in {RETRY_AFTER}: {reason}");
-                let id = self.note(node_event(EventKind::Fence, Severity::Error, node, text), cause);
-                let not_before = self.time + RETRY_AFTER;
-                if let Some(victim) = self.victims.get_mut(&node) {
-                    victim.attempt = None;
-                    victim.failures = victim.failures.saturating_add(1);
-                    victim.not_before = not_before;
-                    victim.last_failure = Some(reason.clone());
-                    victim.cause = Some(id);
-                }
-            }
-            FenceOutcome::SwitchedOn | FenceOutcome::StaysOff { .. } => {}
+        let text = format!("{by} could not fence {name}, trying again in {RETRY_AFTER}: {reason}");
+        let id = self.note(node_event(EventKind::Fence, Severity::Error, node, text), victim.cause);
+        let not_before = self.time + RETRY_AFTER;
+        if let Some(victim) = self.victims.get_mut(&node) {
+            victim.attempt = None;
+            victim.failures = victim.failures.saturating_add(1);
+            victim.not_before = not_before;
+            victim.last_failure = Some(reason.to_owned());
+            victim.cause = Some(id);
         }
     }
 

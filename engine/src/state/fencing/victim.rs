@@ -37,6 +37,11 @@ pub struct Attempt {
 }
 
 impl Victim {
+    /// Which attempt of this loss has this number: 1 is the first.
+    pub(crate) fn nth(&self, number: u32) -> u32 {
+        number.saturating_sub(self.first_attempt).saturating_add(1)
+    }
+
     /// When there is something to decide about it, if that lies ahead.
     pub(crate) fn wake_at(&self, now: Timestamp) -> Option<Timestamp> {
         (self.attempt.is_none() && !self.no_method && self.not_before > now).then_some(self.not_before)

@@ -4,14 +4,12 @@
 //! is really proven.
 
 use super::super::State;
+use super::super::fencing::RETRY_AFTER;
 use super::super::history::node_event;
-use super::super::member::Standing;
+use super::super::member::{NodeRecord, Standing};
 use super::{Evidence, Invariant, Tripped};
+use belay_proto::NodeId;
 use belay_proto::history::{EventKind, Severity};
-use belay_proto::{NodeId, Span};
-
-/// When a refused attempt to fence may be made again.
-const RETRY_AFTER: Span = Span::seconds(3);
 
 impl State {
     /// Takes back what must not be decided about hosts.
@@ -31,7 +29,7 @@ impl State {
                 || "that it is to be fenced".to_owned(),
                 |attempt| format!("that {} fences it", self.node_name(attempt.by)),
             );
-            if self.nodes.get(&node).is_some_and(super::super::member::NodeRecord::in_view) {
+            if self.nodes.get(&node).is_some_and(NodeRecord::in_view) {
                 self.victims.remove(&node);
             } else if let Some(victim) = self.victims.get_mut(&node) {
                 victim.attempt = None;
@@ -43,7 +41,7 @@ impl State {
 
     fn wrong_victim(&self, node: NodeId) -> Option<String> {
         let victim = self.victims.get(&node)?;
-        if self.nodes.get(&node).is_some_and(super::super::member::NodeRecord::in_view) {
+        if self.nodes.get(&node).is_some_and(NodeRecord::in_view) {
             return Some("it answers, and is to be fenced".into());
         }
         let attempt = victim.attempt.as_ref().filter(|attempt| attempt.decided == self.index)?;
