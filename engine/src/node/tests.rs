@@ -107,23 +107,23 @@ impl Fed {
         });
         let round = opened.unwrap();
         self.deliver();
-        let boot = "other".parse().unwrap();
-        let (progress, quorate_round) = (ahead.progress(), ahead.quorate_round());
-        let software = String::new();
-        let promised = ahead.term();
-        let hello = Hello {
-            round,
-            boot,
-            incarnation: Incarnation(1),
-            progress,
-            quorate_round,
-            promised,
-            outlived: None,
-            software,
-        };
-        self.hear(PEER, RingMessage::Hello(hello));
+        self.hear(PEER, RingMessage::Hello(hello_of_peer(round, &ahead, ahead.term())));
         let part = SnapshotPart { round, part: 0, parts: 1, data: ahead.snapshot() };
         self.hear(PEER, RingMessage::Snapshot(part))
+    }
+}
+
+/// What the other host says of itself when it has this state.
+fn hello_of_peer(round: RoundId, state: &State, promised: Term) -> Hello {
+    Hello {
+        round,
+        boot: "other".parse().unwrap(),
+        incarnation: Incarnation(1),
+        progress: state.progress(),
+        quorate_round: state.quorate_round(),
+        promised,
+        outlived: None,
+        software: String::new(),
     }
 }
 
@@ -139,18 +139,7 @@ fn met_a_peer_that_promised(term: u64, promises: bool) -> (Fed, Vec<Action>) {
     });
     let round = opened.unwrap();
     fed.deliver();
-    let (boot, software) = ("other".parse().unwrap(), String::new());
-    let (progress, quorate_round) = (fed.node.state().progress(), fed.node.state().quorate_round());
-    let hello = Hello {
-        round,
-        boot,
-        incarnation: Incarnation(1),
-        progress,
-        quorate_round,
-        promised: Term(term),
-        outlived: None,
-        software,
-    };
+    let hello = hello_of_peer(round, fed.node.state(), Term(term));
     let actions = fed.hear(PEER, RingMessage::Hello(hello));
     (fed, actions)
 }

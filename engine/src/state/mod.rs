@@ -60,6 +60,8 @@ mod rivals;
 mod services;
 mod split;
 mod status;
+#[cfg(test)]
+mod two_hosts;
 mod view;
 
 use belay_config::Validated;

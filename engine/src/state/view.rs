@@ -209,32 +209,8 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use belay_proto::Timestamp;
-    use belay_proto::entry::{ENTRY_VERSION, Entry, FenceOutcome, Member, What};
-    use belay_proto::ring::{RingId, RoundId};
-
-    const ONE: NodeId = NodeId(1);
-    const TWO: NodeId = NodeId(2);
-    const CONF: &str = r#"<cluster name="c" config_version="1"><cman two_node="1" expected_votes="1"/>
-<clusternodes><clusternode name="one" nodeid="1"/><clusternode name="two" nodeid="2"><fence><method name="m">
-<device name="d"/></method></fence></clusternode></clusternodes>
-<fencedevices><fencedevice name="d" agent="fence_d"/></fencedevices></cluster>"#;
-
-    fn view(serial: u64, members: &[(NodeId, u64)]) -> What {
-        let member = |(node, life): &(NodeId, u64)| Member {
-            node: *node,
-            boot: format!("boot{node}").parse().unwrap(),
-            incarnation: Incarnation(*life),
-            diverged: false,
-        };
-        What::View(View {
-            round: RoundId { initiator: ONE, incarnation: Incarnation(1), serial },
-            ring: RingId::default(),
-            term: Term(0),
-            members: members.iter().map(member).collect(),
-            hosts: members.iter().map(|(node, _)| *node).collect(),
-        })
-    }
+    use crate::state::two_hosts::{CONF, ONE, TWO, apply, meet};
+    use belay_proto::entry::{FenceOutcome, What};
 
     fn standing_of_two(state: &State) -> &Standing {
         &state.node(TWO).unwrap().standing
@@ -243,25 +219,15 @@ mod tests {
     #[test]
     fn with_two_nodes_a_proof_does_not_outlive_the_daemon_that_could_have_seen_the_other_come_back() {
         let mut state = State::new();
-        let fenced = What::FenceOutcome {
-            victim: TWO,
-            attempt: 1,
-            outcome: FenceOutcome::Confirmed { method: "m".into(), switch_on: Vec::new() },
-        };
-        let story = [
-            view(1, &[(ONE, 1), (TWO, 1)]),
-            What::Config { text: CONF.into() },
-            view(2, &[(ONE, 1)]),
-            What::Tick,
-            fenced,
-            view(3, &[(ONE, 1)]),
-        ];
-        for what in story {
-            state.apply(&Entry { version: ENTRY_VERSION, from: ONE, time: Timestamp(1), what });
-        }
+        meet(&mut state, 1, &[(ONE, 1), (TWO, 1)], None);
+        apply(&mut state, ONE, What::Config { text: CONF.into() });
+        meet(&mut state, 2, &[(ONE, 1)], None);
+        apply(&mut state, ONE, What::Tick);
+        let outcome = FenceOutcome::Confirmed { method: "m".into(), switch_on: Vec::new() };
+        apply(&mut state, ONE, What::FenceOutcome { victim: TWO, attempt: 1, outcome });
+        meet(&mut state, 3, &[(ONE, 1)], None);
         assert!(matches!(standing_of_two(&state), Standing::Down(_)), "the same daemon has seen all of it");
-        let what = view(4, &[(ONE, 2)]);
-        state.apply(&Entry { version: ENTRY_VERSION, from: ONE, time: Timestamp(1), what });
+        meet(&mut state, 4, &[(ONE, 2)], None);
         assert_eq!(standing_of_two(&state), &Standing::Lost { host_alive: false });
     }
 }
