@@ -1,66 +1,50 @@
-//! For the fuzz targets: a client's bytes, answered as the server answers them, by a main loop that knows nothing.
+//! For the fuzz targets: a client that says any bytes, and a main loop that knows nothing. The server between them is the
+//! real one.
 
-use super::ControlQuery;
-use super::frame::{CHUNK_BYTES, Frames};
-use super::message::{Call, CallError, error};
-use super::methods::{Answer, Backend, answer};
+use super::connection::converse;
+use super::methods::Backend;
 use super::peer::Peer;
-use belay_proto::control::{MAX_MESSAGE_BYTES, Phase, Status, Verdict};
+use super::{ControlQuery, Settings};
+use belay_proto::control::{Phase, Status, Verdict};
 use belay_proto::{Code, Index, NodeId, Term, Timestamp};
-use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio::sync::{broadcast, mpsc};
 
 /// Everything that is sent back, each reply with its NUL.
 ///
 /// # Errors
-/// When there is no runtime to be had.
+/// When there is no runtime or no socket to be had.
 pub fn replies(bytes: &[u8]) -> std::io::Result<Vec<Vec<u8>>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        let (server, client) = UnixStream::pair()?;
         let (queries, mut asked) = mpsc::channel(1);
-        let backend = Backend { queries, patience: Duration::from_secs(60) };
-        let peer = Peer { uid: 0, operator: true };
-        let conversation = async move { all(bytes, &peer, &backend).await };
+        let conversation = async move {
+            let settings = Settings::default();
+            let backend = Backend { queries, patience: settings.answer };
+            converse(server, Peer { uid: 0, operator: true }, &backend, &settings).await
+        };
         let main_loop = async move {
             while let Some(query) = asked.recv().await {
                 reply_to(query);
             }
         };
-        Ok(tokio::join!(conversation, main_loop).0)
+        let (_, heard, ()) = tokio::join!(conversation, say_and_hear(client, bytes), main_loop);
+        Ok(heard.split_inclusive(|byte| *byte == 0).map(<[u8]>::to_vec).collect())
     })
 }
 
-/// As a connection does it, with the whole of what the client sends at once.
-async fn all(bytes: &[u8], peer: &Peer, backend: &Backend) -> Vec<Vec<u8>> {
-    let mut frames = Frames::new(MAX_MESSAGE_BYTES);
-    let mut replies = Vec::new();
-    for chunk in bytes.chunks(CHUNK_BYTES) {
-        frames.push(chunk);
-        loop {
-            let message = match frames.next() {
-                Ok(Some(message)) => message,
-                Ok(None) => break,
-                Err(too_long) => {
-                    replies.push(error(&CallError::invalid_message(&too_long.to_string())));
-                    return replies;
-                }
-            };
-            let call: Call = match serde_json::from_slice(&message) {
-                Ok(call) => call,
-                Err(no_call) => {
-                    replies.push(error(&CallError::invalid_message(&no_call.to_string())));
-                    return replies;
-                }
-            };
-            let reply = match answer(&call, peer, backend).await {
-                Ok(Answer::Once(reply)) => reply,
-                Ok(Answer::Stream(..)) => continue,
-                Err(problem) => error(&problem),
-            };
-            replies.extend(Some(reply).filter(|_| !call.oneway));
-        }
-    }
-    replies
+/// Speaks and listens at once: a socket holds only so much. Whoever is let go in the middle has heard what it has heard.
+async fn say_and_hear(mut client: UnixStream, bytes: &[u8]) -> Vec<u8> {
+    let (mut ear, mut mouth) = client.split();
+    let say = async {
+        let _ = mouth.write_all(bytes).await;
+        let _ = mouth.shutdown().await;
+    };
+    let mut heard = Vec::new();
+    let _ = tokio::join!(say, ear.read_to_end(&mut heard));
+    heard
 }
 
 /// The asker is there: it waits in the same function.
